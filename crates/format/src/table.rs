@@ -1,9 +1,10 @@
 //! A table as it was loaded: its name, its metadata at one moment, and the storage to read it with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use iceberg::TableIdent;
-use iceberg::spec::{SchemaRef, SnapshotRef, TableMetadata};
+use iceberg::spec::{SchemaRef, SnapshotRef, SnapshotReference, TableMetadata};
 
 use crate::plan::ScanBuilder;
 use crate::storage::{Location, Storage};
@@ -154,6 +155,24 @@ impl Table {
             next = snapshot.parent_snapshot_id();
             Some(snapshot)
         })
+    }
+
+    /// Branches and tags by name.
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal) if the metadata cannot be written as JSON.
+    pub fn refs(&self) -> Result<BTreeMap<String, SnapshotReference>> {
+        // `TableMetadata` keeps its refs private; its JSON form has them.
+        #[derive(serde::Deserialize)]
+        struct Refs {
+            #[serde(default)]
+            refs: BTreeMap<String, SnapshotReference>,
+        }
+        let defect = |error: serde_json::Error| {
+            Error::internal("the refs of a table cannot be read").source_error(error)
+        };
+        let json = serde_json::to_vec(self.metadata.as_ref()).map_err(defect)?;
+        Ok(serde_json::from_slice::<Refs>(&json).map_err(defect)?.refs)
     }
 
     /// Starts a scan of this table's head.

@@ -6,6 +6,18 @@ use roaring::RoaringTreemap;
 
 use crate::{Result, Table};
 
+/// A file that was written and is not yet committed.
+///
+/// `DataFile` does not tell the partition spec that its partition tuple belongs to, so the two
+/// travel together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenFile {
+    /// The file, as it will stand in a manifest.
+    pub file: DataFile,
+    /// The partition spec of its partition tuple.
+    pub spec_id: i32,
+}
+
 /// Writes record batches into Parquet files of a table's current schema and default partition spec.
 ///
 /// Rows are routed to their partitions; one file is open per partition as long as memory allows
@@ -49,7 +61,7 @@ impl DataWriter {
     ///
     /// # Errors
     /// Errors of the storage.
-    pub async fn finish(self) -> Result<Vec<DataFile>> {
+    pub async fn finish(self) -> Result<Vec<WrittenFile>> {
         todo!()
     }
 
@@ -64,6 +76,8 @@ impl DataWriter {
 pub struct DeletedRows {
     /// The data file, as it stands in the manifest.
     pub data_file: DataFile,
+    /// The partition spec that the data file was written with.
+    pub spec_id: i32,
     /// The positions of the deleted rows, from 0 in file order.
     pub positions: RoaringTreemap,
 }
@@ -75,11 +89,11 @@ pub struct DeletedRows {
 ///
 /// # Errors
 /// Errors of the storage; [`InvalidInput`](crate::ErrorKind::InvalidInput) for empty positions.
-pub async fn write_deletes(table: &Table, deletes: &[DeletedRows]) -> Result<Vec<DataFile>> {
+pub async fn write_deletes(table: &Table, deletes: &[DeletedRows]) -> Result<Vec<WrittenFile>> {
     todo!("{table:?} {deletes:?}")
 }
 
 /// Deletes files that were written and will not be committed. A file that stays is an orphan.
-pub async fn discard(table: &Table, files: &[DataFile]) {
+pub async fn discard(table: &Table, files: &[WrittenFile]) {
     todo!("{table:?} {files:?}")
 }
