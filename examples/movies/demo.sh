@@ -82,10 +82,13 @@ first_snapshot() {
     value "SELECT snapshot_id FROM $1.\"$2\$snapshots\" ORDER BY committed_at LIMIT 1"
 }
 
+# How many snapshots each table has, in one line.
 snapshots() {
-    for table in bronze.movies_raw silver.movies_clean gold.movies_by_year_genre gold.top_movies; do
-        value "SELECT count(*) FROM ${table%.*}.\"${table#*.}\$snapshots\""
-    done | tr '\n' ' '
+    lake sql --output csv -c "
+      SELECT (SELECT count(*) FROM bronze.\"movies_raw\$snapshots\") AS bronze,
+             (SELECT count(*) FROM silver.\"movies_clean\$snapshots\") AS silver,
+             (SELECT count(*) FROM gold.\"movies_by_year_genre\$snapshots\") AS gold,
+             (SELECT count(*) FROM gold.\"top_movies\$snapshots\") AS top" | tail -n 1
 }
 
 title "1. The first run: one dirty file becomes bronze, silver and gold"
