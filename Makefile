@@ -62,6 +62,7 @@ spelling: $(LINT_VENV)/ready ## check the spelling
 scripts: $(LINT_VENV)/ready ## check the shell scripts and that the Python sources compile
 	$(LINT_VENV)/bin/shellcheck $(SHELL_SCRIPTS)
 	$(LINT_VENV)/bin/ruff check integration-tests benches
+	$(LINT_VENV)/bin/ruff format --check integration-tests benches
 
 interop: build $(INTEROP_VENV)/ready ## PyIceberg, DuckDB, S3 and PostgreSQL on the same tables
 	BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
