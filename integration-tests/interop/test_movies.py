@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import datetime, timezone
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 import movies
-from conftest import Life
+from conftest import Life, Stage
 from movies import assert_same
 
 SOURCE_PLACE = {"source_file", "source_row", "ingested_at"}
@@ -123,10 +124,34 @@ def test_gold_equals_an_independent_computation(
 def test_a_second_run_processes_no_row_and_commits_nothing(life: Life) -> None:
     flows = life.idle.report["flows"]
     assert len(flows) >= 4
+    counts = ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "dead_letters")
     for flow in flows:
-        assert (flow["rows_read"], flow["rows_written"], flow["snapshot_id"]) == (0, 0, None), flow
+        assert flow["status"] == "up-to-date", flow
+        assert [flow[count] for count in counts] == [0] * len(counts), flow
+        assert flow["snapshot_id"] is None, flow
     assert life.idle.snapshot_ids == life.first.snapshot_ids
     assert life.idle.metadata_locations == life.first.metadata_locations
+
+
+def test_the_report_of_a_run_counts_what_it_did(life: Life) -> None:
+    def flow(stage: Stage, target: str) -> dict[str, Any]:
+        (found,) = [flow for flow in stage.report["flows"] if flow["target"] == target]
+        return found
+
+    bronze, silver = (flow(life.first, t) for t in ("bronze.movies_raw", "silver.movies_clean"))
+    assert (bronze["rows_read"], bronze["rows_inserted"], bronze["dead_letters"]) == (3201, 3201, 0)
+    assert (silver["rows_read"], silver["rows_inserted"], silver["rows_updated"]) == (3201, 3200, 0)
+    failed = {e["name"]: (e["action"], e["failed"]) for e in silver["expectations"]}
+    assert failed["has_title"] == ("drop-row", 1)
+    assert failed["rating_in_range"] == ("warn", 0)
+    assert failed["sequence_is_set"] == ("fail-update", 0)
+
+    bronze, silver = (flow(life.corrected, t) for t in ("bronze.movies_raw", "silver.movies_clean"))
+    assert (bronze["rows_inserted"], bronze["dead_letters"]) == (10, 1)
+    assert (silver["rows_read"], silver["rows_inserted"], silver["rows_updated"]) == (10, 1, 6)
+    for stage in (life.first, life.corrected):
+        for name in movies.TABLES:
+            assert flow(stage, name)["snapshot_id"] == stage.snapshot_ids[name]
 
 
 def test_corrections_change_exactly_the_expected_keys(life: Life, catalog: Catalog) -> None:
