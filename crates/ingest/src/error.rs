@@ -126,3 +126,35 @@ impl IngestError {
         move |source| Self::Arrow { context, source }
     }
 }
+
+impl From<IngestError> for berglake_format::Error {
+    /// The same failure in the terms of the table format, for callers that handle both alike.
+    fn from(error: IngestError) -> Self {
+        use berglake_format::ErrorKind as Kind;
+        let kind = match error {
+            IngestError::Storage { source, .. } if is_changed(&source) => {
+                return Self::new(Kind::Conflict, "a file was changed while it was read")
+                    .help("write new files under new names; run again to read this one")
+                    .source_error(source);
+            }
+            IngestError::Storage { location, source } => {
+                return Self::from(source).with("path", location);
+            }
+            IngestError::FileNotFound { .. } => Kind::NotFound,
+            IngestError::Corrupt { .. } => Kind::Corrupt,
+            IngestError::UnsupportedType { .. } => Kind::Unsupported,
+            IngestError::Arrow { .. } => Kind::Internal,
+            IngestError::BadPattern { .. }
+            | IngestError::MissingColumn { .. }
+            | IngestError::ColumnType { .. }
+            | IngestError::InvalidOption { .. }
+            | IngestError::NoSchema { .. } => Kind::InvalidInput,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// The store found the file in another version than the one that was listed.
+fn is_changed(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::Precondition { .. })
+}

@@ -14,5 +14,6 @@ pub mod dead_letter;
 pub mod decode;
 mod error;
 pub mod files;
+pub mod progress;
 
 pub use self::error::{IngestError, Result};
