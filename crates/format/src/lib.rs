@@ -24,6 +24,7 @@ mod secret;
 pub mod snapshot;
 pub mod storage;
 mod table;
+mod task;
 pub mod write;
 
 pub use environment::{
