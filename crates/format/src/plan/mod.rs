@@ -82,6 +82,16 @@ impl<'a> ScanBuilder<'a> {
         self
     }
 
+    /// The snapshot that will be read, or none for a table without rows, and the schema to read it
+    /// with: the current one at the head and on branches, the snapshot's own for what is fixed.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a snapshot or ref that does not exist,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an unknown column.
+    pub fn resolve(&self) -> Result<(Option<SnapshotRef>, SchemaRef)> {
+        todo!()
+    }
+
     /// Reads manifest list and manifests, and matches deletes.
     ///
     /// # Errors
