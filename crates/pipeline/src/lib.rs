@@ -13,6 +13,7 @@ mod project;
 pub mod report;
 mod runner;
 
+pub use config::Config;
 pub use project::Project;
 pub use report::RunReport;
 pub use runner::{Observer, Resume, RunOptions, Runner};
