@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -145,10 +144,10 @@ class DuckDb:
     def __init__(self) -> None:
         import duckdb
 
-        # Kept for the life of the process; DuckDB copies the extensions there.
-        self._extensions = tempfile.TemporaryDirectory(prefix="berglake-duckdb-")
+        # Installed once for all runs: a user's DuckDB has them installed too.
+        extensions = workload.cache_folder() / "duckdb-extensions"
         self._connection = duckdb.connect(
-            config={"extension_directory": self._extensions.name, "threads": workload.THREADS}
+            config={"extension_directory": str(extensions), "threads": workload.THREADS}
         )
         for name in ("avro", "iceberg"):
             package = importlib.import_module(f"duckdb_extension_{name}")
