@@ -1,0 +1,8 @@
+mod movies;
+
+use super::*;
+
+/// The pipeline of one file called `test.sql`.
+fn pipeline(sql: &str) -> Result<Pipeline, Diagnostics> {
+    Pipeline::from_files(&[SourceFile::new("test.sql", sql)], &Variables::new())
+}
