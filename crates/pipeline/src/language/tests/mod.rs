@@ -1,4 +1,7 @@
+mod meaning;
+mod mistakes;
 mod movies;
+mod properties;
 
 use super::*;
 

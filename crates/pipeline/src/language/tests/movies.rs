@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
-const MOVIES: &str = r#"
+pub(super) const MOVIES: &str = r#"
 CREATE OR REFRESH STREAMING TABLE bronze.movies_raw
   PARTITIONED BY (days(ingested_at)) TBLPROPERTIES ('berglake.dead-letter' = 'bronze.movies_errors')
   AS SELECT *, current_timestamp() AS ingested_at FROM STREAM read_files('${data}/movies*.json', format => 'json',
@@ -26,9 +26,12 @@ CREATE OR REFRESH MATERIALIZED VIEW gold.movies_by_year_genre PARTITIONED BY (ye
   FROM silver.movies_clean GROUP BY 1, 2;
 "#;
 
+pub(super) fn variables() -> Variables {
+    Variables::from([("data".to_owned(), "/data".to_owned())])
+}
+
 fn movies() -> Pipeline {
-    let variables = Variables::from([("data".to_owned(), "/data".to_owned())]);
-    Pipeline::from_files(&[SourceFile::new("movies.sql", MOVIES)], &variables).unwrap()
+    Pipeline::from_files(&[SourceFile::new("movies.sql", MOVIES)], &variables()).unwrap()
 }
 
 #[test]
@@ -44,7 +47,10 @@ fn queries_read_generated_tables() {
         for view in &flow.views {
             shown += &format!("{}: {}\n", view.name, view.query.sql);
         }
-        let stream = flow.stream.as_ref().map_or("none", |stream| stream.id.as_str());
+        let stream = flow
+            .stream
+            .as_ref()
+            .map_or("none", |stream| stream.id.as_str());
         shown += &format!("{}: {}\n  stream: {stream}\n", flow.name, flow.query.sql);
     }
     assert_snapshot!(shown, @"");
