@@ -240,7 +240,7 @@ fn encode(
         writer.write(&RecordBatch::try_new(arrow.clone(), columns)?)?;
     }
     let footer = writer.finish()?;
-    let bytes = Bytes::from(writer.into_inner()?);
+    let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
     let metrics = metrics::of_file(&leaves, &footer, &[0; 2])?;
     Ok((bytes, metrics))
 }
