@@ -36,7 +36,18 @@ fn movies() -> Pipeline {
 
 #[test]
 fn the_movies_pipeline_becomes_three_tables_in_order() {
-    assert_snapshot!(movies().to_string(), @"");
+    assert_snapshot!(movies().to_string(), @r#"
+    bronze.movies_raw (streaming table)
+      flow bronze.movies_raw: append
+        from stream read_files(format => 'json', path => '/data/movies*.json', schema => '`Title` STRING, `Release Date` STRING, `Major Genre` STRING, `IMDB Rating` DOUBLE, updated_at TIMESTAMP')
+    silver.movies_clean (streaming table)
+      flow movies_upsert: upsert by title, release_date
+        from stream bronze.movies_raw
+        through movies_cleaned
+    gold.movies_by_year_genre (materialized view)
+      flow gold.movies_by_year_genre: replace
+        from silver.movies_clean
+    "#);
 }
 
 #[test]
@@ -53,5 +64,13 @@ fn queries_read_generated_tables() {
             .map_or("none", |stream| stream.id.as_str());
         shown += &format!("{}: {}\n  stream: {stream}\n", flow.name, flow.query.sql);
     }
-    assert_snapshot!(shown, @"");
+    assert_snapshot!(shown, @r#"
+    bronze.movies_raw: SELECT *, current_timestamp() AS ingested_at FROM __source_0
+      stream: __source_0
+    movies_cleaned: SELECT TRIM(`Title`) AS title, to_date(`Release Date`, 'MMM d yyyy') AS release_date, `Major Genre` AS genre, `IMDB Rating` AS rating, updated_at FROM __source_1 AS movies_raw
+    movies_upsert: SELECT * FROM __source_2 AS movies_cleaned
+      stream: __source_1
+    gold.movies_by_year_genre: SELECT year(release_date) AS year, genre, count(*) AS movie_count, avg(rating) AS avg_rating, sum(revenue) AS total_revenue FROM __source_3 AS movies_clean GROUP BY 1, 2
+      stream: none
+    "#);
 }
