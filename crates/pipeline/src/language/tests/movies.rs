@@ -74,3 +74,42 @@ fn queries_read_generated_tables() {
       stream: none
     "#);
 }
+
+#[test]
+fn the_movies_example_is_sound_and_its_views_pass_the_stream_on() {
+    let folder =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/movies/pipelines");
+    let files = ["gold.sql", "silver.sql", "bronze.sql"]
+        .map(|name| SourceFile::new(name, std::fs::read_to_string(folder.join(name)).unwrap()));
+    let pipeline =
+        Pipeline::from_files(&files, &variables()).unwrap_or_else(|error| panic!("{error}"));
+    let order: Vec<String> = pipeline
+        .tables()
+        .iter()
+        .map(|table| table.name().to_string())
+        .collect();
+    let expected = [
+        "bronze.movies_raw",
+        "silver.movies_clean",
+        "gold.movies_by_year_genre",
+        "gold.top_movies",
+    ];
+    assert_eq!(order, expected);
+    let upsert = pipeline
+        .flows_into(pipeline.tables()[1].name())
+        .next()
+        .unwrap();
+    let views: Vec<&str> = upsert.views.iter().map(|view| view.name.name()).collect();
+    assert_eq!(views, ["movies_dated", "movies_cleaned"]);
+    assert_eq!(
+        upsert.stream.as_ref().unwrap().from.to_string(),
+        "bronze.movies_raw"
+    );
+    let SourceRef::Function(files) = &pipeline.flows()[0].query.sources[0].from else {
+        panic!("bronze reads files");
+    };
+    assert_eq!(
+        parse_schema(files.text("schema").unwrap()).unwrap().len(),
+        17
+    );
+}
