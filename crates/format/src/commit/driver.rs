@@ -1,0 +1,315 @@
+//! Drives operations through a committer until the outcome is certain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use iceberg::TableIdent;
+use tracing::Instrument;
+
+use super::{CommitOutcome, Committer, Operation, PlannedChange};
+use crate::storage::Location;
+use crate::{Error, ErrorKind, Result, Table};
+
+/// How often and how patiently a commit is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// The number of attempts after the first.
+    pub retries: u32,
+    /// The wait after the first failure; it doubles each time.
+    pub min_wait: Duration,
+    /// The longest wait between two attempts.
+    pub max_wait: Duration,
+    /// After this much time no further attempt is started.
+    pub total: Duration,
+    /// How long a lost answer is looked for before the outcome is reported as unknown.
+    pub status_check: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            retries: 20,
+            min_wait: Duration::from_millis(20),
+            max_wait: Duration::from_secs(5),
+            total: Duration::from_secs(30 * 60),
+            status_check: Duration::from_secs(60),
+        }
+    }
+}
+
+impl RetryPolicy {
+    fn wait(&self, attempt: u32, jitter: u64) -> Duration {
+        let full = self
+            .min_wait
+            .saturating_mul(1 << attempt.min(16))
+            .min(self.max_wait);
+        // Between half and all of it, so that two writers do not march in step.
+        full / 2 + full.mul_f64((jitter % 1_000) as f64 / 2_000.0)
+    }
+}
+
+/// What became of one operation of a transaction.
+#[derive(Debug, Clone)]
+pub enum Applied {
+    /// It is committed.
+    Committed {
+        /// The table as it stands after the commit.
+        table: Table,
+        /// The snapshot that it added, if it added one.
+        snapshot_id: Option<i64>,
+    },
+    /// There was nothing to do; no commit was made for this table.
+    Unchanged(Table),
+}
+
+impl Applied {
+    /// The table as it stands now.
+    pub fn table(&self) -> &Table {
+        match self {
+            Self::Committed { table, .. } | Self::Unchanged(table) => table,
+        }
+    }
+
+    /// The snapshot that was added, if one was.
+    pub fn snapshot_id(&self) -> Option<i64> {
+        match self {
+            Self::Committed { snapshot_id, .. } => *snapshot_id,
+            Self::Unchanged(_) => None,
+        }
+    }
+}
+
+/// One or several operations, each on a table of its own, committed together or not at all.
+#[must_use = "a transaction does nothing until it is committed"]
+pub struct Transaction<'a> {
+    committer: &'a dyn Committer,
+    steps: Vec<(TableIdent, Arc<dyn Operation + 'a>)>,
+    policy: RetryPolicy,
+}
+
+impl<'a> Transaction<'a> {
+    /// An empty transaction.
+    pub fn new(committer: &'a dyn Committer) -> Self {
+        Self {
+            committer,
+            steps: Vec::new(),
+            policy: RetryPolicy::default(),
+        }
+    }
+
+    /// Adds an operation on a table. Each table may appear once.
+    pub fn step(mut self, ident: TableIdent, operation: impl Operation + 'a) -> Self {
+        self.steps.push((ident, Arc::new(operation)));
+        self
+    }
+
+    /// Another retry policy than the default.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Plans and commits, again and again after conflicts, until the outcome is certain.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when the retries are used up,
+    /// [`UnknownOutcome`](ErrorKind::UnknownOutcome) when a lost answer could not be resolved in
+    /// time, and any error of planning. In all cases but `UnknownOutcome` nothing was changed.
+    pub async fn commit(self) -> Result<Vec<Applied>> {
+        let tables: Vec<String> = self
+            .steps
+            .iter()
+            .map(|(ident, _)| ident.to_string())
+            .collect();
+        let span = tracing::info_span!("commit", tables = tables.join(","));
+        self.drive().instrument(span).await
+    }
+
+    async fn drive(self) -> Result<Vec<Applied>> {
+        for (i, (ident, _)) in self.steps.iter().enumerate() {
+            if self.steps[..i].iter().any(|(other, _)| other == ident) {
+                return Err(
+                    Error::invalid("a transaction names a table twice").with("table", ident)
+                );
+            }
+        }
+        let mut doubtful: Vec<Attempt> = Vec::new();
+        let started = tokio::time::Instant::now();
+        let mut attempt = 0;
+        loop {
+            let mut bases = Vec::with_capacity(self.steps.len());
+            for (ident, _) in &self.steps {
+                bases.push(self.committer.load(ident).await?);
+            }
+            // An attempt whose answer was lost may have landed at any time since; look before planning.
+            if let Some(landed) = doubtful.iter().find(|earlier| earlier.is_in(&bases)) {
+                tracing::info!(
+                    attempt,
+                    "an earlier commit whose answer was lost has landed"
+                );
+                return Ok(landed.applied(&bases));
+            }
+            let mut planned = Vec::with_capacity(self.steps.len());
+            for ((_, operation), base) in self.steps.iter().zip(&bases) {
+                match operation.plan(base).await {
+                    Ok(plan) => planned.push(plan),
+                    Err(error) => {
+                        discard(&bases, &planned).await;
+                        return Err(error.with("table", base.ident()));
+                    }
+                }
+            }
+            let this = Attempt { planned };
+            let changes: Vec<_> = this
+                .planned
+                .iter()
+                .flatten()
+                .map(|planned| planned.change.clone())
+                .collect();
+            if changes.is_empty() {
+                return Ok(this.applied(&bases));
+            }
+            let reason = match self.committer.commit(changes).await {
+                Ok(CommitOutcome::Committed(tables)) => {
+                    return Ok(this.applied(&this.merge(bases, tables)));
+                }
+                Ok(CommitOutcome::Conflict { ident, reason }) => {
+                    tracing::debug!(%ident, %reason, attempt, "commit lost, planning again");
+                    discard(&bases, &this.planned).await;
+                    format!("{ident}: {reason}")
+                }
+                Ok(CommitOutcome::Unknown(error)) => {
+                    tracing::warn!(%error, attempt, "the answer to a commit was lost, looking for it");
+                    if let Some(bases) = self.look_for(&this).await? {
+                        return Ok(this.applied(&bases));
+                    }
+                    // It has not landed, and it may still. The next attempt is planned on the same
+                    // head, so at most one of the two can win.
+                    doubtful.push(this);
+                    error.to_string()
+                }
+                Err(error) => {
+                    discard(&bases, &this.planned).await;
+                    return Err(error);
+                }
+            };
+            attempt += 1;
+            if attempt > self.policy.retries || started.elapsed() >= self.policy.total {
+                let error = if doubtful.is_empty() {
+                    Error::new(
+                        ErrorKind::Conflict,
+                        "other writers kept winning, nothing was changed",
+                    )
+                    .help("try again, or write less often to this table")
+                } else {
+                    Error::new(
+                        ErrorKind::UnknownOutcome,
+                        "the outcome of a commit could not be learned",
+                    )
+                    .help("look at the table's $snapshots before trying again")
+                };
+                return Err(error.with("attempts", attempt).with("last", reason));
+            }
+            let jitter = bases
+                .first()
+                .map_or(0, |base| base.environment().ids().uuid().as_u64_pair().1);
+            tokio::time::sleep(self.policy.wait(attempt - 1, jitter)).await;
+        }
+    }
+
+    /// Loads the tables until one of the marks is seen or it is certain enough that none will be.
+    async fn look_for(&self, attempt: &Attempt) -> Result<Option<Vec<Table>>> {
+        let mut waited = Duration::ZERO;
+        let mut wait = self.policy.min_wait;
+        loop {
+            let mut bases = Vec::with_capacity(self.steps.len());
+            let mut away = None;
+            for (ident, _) in &self.steps {
+                match self.committer.load(ident).await {
+                    Ok(table) => bases.push(table),
+                    Err(error) if error.kind() == ErrorKind::Unavailable => away = Some(error),
+                    Err(error) => return Err(unresolved(error)),
+                }
+            }
+            match away {
+                None if attempt.is_in(&bases) => return Ok(Some(bases)),
+                None => return Ok(None),
+                Some(error) if waited >= self.policy.status_check => return Err(unresolved(error)),
+                Some(_) => {
+                    tokio::time::sleep(wait).await;
+                    waited += wait;
+                    wait = (wait * 2).min(self.policy.max_wait);
+                }
+            }
+        }
+    }
+}
+
+fn unresolved(error: Error) -> Error {
+    Error::new(
+        ErrorKind::UnknownOutcome,
+        "the answer to a commit was lost and the table cannot be loaded",
+    )
+    .help("look at the table's $snapshots before trying again")
+    .source_error(error)
+}
+
+/// The plans of all steps at one try.
+struct Attempt {
+    planned: Vec<Option<PlannedChange>>,
+}
+
+impl Attempt {
+    /// Whether these tables contain the attempt. Changes are made all or none, so one mark is proof.
+    fn is_in(&self, tables: &[Table]) -> bool {
+        self.planned
+            .iter()
+            .zip(tables)
+            .any(|(planned, table)| planned.as_ref().is_some_and(|p| p.mark.is_in(table)))
+    }
+
+    /// The tables after the commit: those that the committer gave where there was a change.
+    fn merge(&self, bases: Vec<Table>, committed: Vec<Table>) -> Vec<Table> {
+        let mut committed = committed.into_iter();
+        bases
+            .into_iter()
+            .zip(&self.planned)
+            .map(|(base, planned)| match planned {
+                Some(_) => committed.next().unwrap_or(base),
+                None => base,
+            })
+            .collect()
+    }
+
+    fn applied(&self, tables: &[Table]) -> Vec<Applied> {
+        self.planned
+            .iter()
+            .zip(tables)
+            .map(|(planned, table)| match planned {
+                Some(planned) => Applied::Committed {
+                    table: table.clone(),
+                    snapshot_id: match planned.mark {
+                        super::Mark::Snapshot(id) => Some(id),
+                        super::Mark::Property { .. } => None,
+                    },
+                },
+                None => Applied::Unchanged(table.clone()),
+            })
+            .collect()
+    }
+}
+
+/// Deletes the files of an attempt that certainly failed. A file that stays is an orphan, no harm.
+async fn discard(bases: &[Table], planned: &[Option<PlannedChange>]) {
+    for (base, planned) in bases.iter().zip(planned) {
+        for path in planned.iter().flat_map(|planned| &planned.scratch) {
+            let result = match Location::parse(path) {
+                Ok(location) => base.storage().delete(&location).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                tracing::warn!(%error, path, "a file of a failed attempt stays behind");
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The one commit path.
+//!
+//! Every change of a table is a [`TableChange`]: requirements that must hold and updates to make,
+//! as the REST specification defines them. A [`Committer`] makes a group of changes, all or none,
+//! and says which of three things happened:
+//!
+//! | outcome | meaning | what the writer does |
+//! |---|---|---|
+//! | [`Committed`](CommitOutcome::Committed) | it is durable | goes on |
+//! | [`Conflict`](CommitOutcome::Conflict) | it is certain that nothing was changed | plans again against the new head |
+//! | [`Unknown`](CommitOutcome::Unknown) | the answer was lost | looks for its own snapshot, then decides |
+//!
+//! An error of [`Committer::commit`] means that nothing was changed and trying again is pointless
+//! without a change of circumstances.
+//!
+//! [`Transaction`] drives [`Operation`]s through a committer by these rules. Retry means
+//! revalidate: after a conflict the operation plans itself anew, with its checks, against the head
+//! that won; nothing is ever rebased blindly.
+
+mod driver;
+pub mod faults;
+mod memory;
+pub mod metadata_file;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use iceberg::spec::TableMetadata;
+use iceberg::{TableIdent, TableRequirement, TableUpdate};
+
+pub use driver::{Applied, RetryPolicy, Transaction};
+pub use memory::MemoryCommitter;
+
+use crate::{Error, Result, Table};
+
+/// A change of one table: what must hold, and what to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableChange {
+    /// The table.
+    pub ident: TableIdent,
+    /// What must hold for the change to be made.
+    pub requirements: Vec<TableRequirement>,
+    /// The updates, in order.
+    pub updates: Vec<TableUpdate>,
+}
+
+impl TableChange {
+    /// Applies the change to metadata and gives the new metadata, or the requirement that failed.
+    ///
+    /// This is the single place where a change becomes metadata; every committer calls it.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) and
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) for updates that do not fit the metadata.
+    pub fn apply(
+        &self,
+        current: &TableMetadata,
+        current_location: &str,
+    ) -> Result<Result<TableMetadata, ConflictReason>> {
+        for requirement in &self.requirements {
+            if let Err(error) = requirement.check(Some(current)) {
+                return Ok(Err(ConflictReason::Requirement(
+                    error.message().to_string(),
+                )));
+            }
+        }
+        let mut builder = current
+            .clone()
+            .into_builder(Some(current_location.to_string()));
+        for update in &self.updates {
+            builder = update
+                .clone()
+                .apply(builder)
+                .map_err(|error| Error::from(error).with("table", &self.ident))?;
+        }
+        let built = builder
+            .build()
+            .map_err(|error| Error::from(error).with("table", &self.ident))?;
+        Ok(Ok(built.metadata))
+    }
+}
+
+/// Why a commit did not happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConflictReason {
+    /// A requirement does not hold at the current head; the text says which.
+    Requirement(String),
+    /// Another commit won the race for the table's pointer.
+    PointerMoved,
+    /// The table is gone.
+    TableGone,
+}
+
+impl fmt::Display for ConflictReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requirement(text) => write!(f, "requirement failed: {text}"),
+            Self::PointerMoved => f.write_str("another commit came first"),
+            Self::TableGone => f.write_str("the table was dropped"),
+        }
+    }
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub enum CommitOutcome {
+    /// All changes are durable; the tables are as they stand now, in the order of the changes.
+    Committed(Vec<Table>),
+    /// Nothing was changed.
+    Conflict {
+        /// The table whose change lost.
+        ident: TableIdent,
+        /// Why.
+        reason: ConflictReason,
+    },
+    /// The answer was lost: all changes were made, or none, now or a little later.
+    Unknown(Error),
+}
+
+/// Loads tables and makes changes, all or none. The embedded catalog and REST clients implement it.
+#[async_trait]
+pub trait Committer: fmt::Debug + Send + Sync {
+    /// The table as it stands now, never from a stale cache.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such table.
+    async fn load(&self, ident: &TableIdent) -> Result<Table>;
+
+    /// Makes these changes, all or none. Each table appears once.
+    ///
+    /// # Errors
+    /// Only where it is certain that nothing was changed and a new plan would not help: a change
+    /// that does not fit the table, or a catalog that could not be reached before anything was sent.
+    async fn commit(&self, changes: Vec<TableChange>) -> Result<CommitOutcome>;
+}
+
+/// Something that can be done to a table: plans a change against the head that it is given.
+///
+/// `plan` is called once per attempt. It does all validation that its isolation level asks for
+/// against `base`, so a second attempt after a conflict is as safe as the first. It may write files;
+/// those that only this attempt can use are named in [`PlannedChange::scratch`].
+#[async_trait]
+pub trait Operation: Send + Sync {
+    /// Plans against this head, or says that there is nothing to do.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) where a concurrent change makes the operation
+    /// impossible, and whatever planning meets.
+    async fn plan(&self, base: &Table) -> Result<Option<PlannedChange>>;
+}
+
+/// An operation planned against one head.
+#[derive(Debug, Clone)]
+pub struct PlannedChange {
+    /// The change.
+    pub change: TableChange,
+    /// How the change is recognised in a table that was loaded again.
+    pub mark: Mark,
+    /// Files that only this attempt refers to. They are deleted when the attempt has certainly failed.
+    pub scratch: Vec<String>,
+}
+
+/// How a commit is found again after its answer was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// The snapshot that the commit adds.
+    Snapshot(i64),
+    /// A table property that the commit sets to a unique value, for commits without a snapshot.
+    Property {
+        /// Its name.
+        key: String,
+        /// The unique value.
+        value: String,
+    },
+}
+
+impl Mark {
+    /// Whether this table contains the commit.
+    pub fn is_in(&self, table: &Table) -> bool {
+        match self {
+            Self::Snapshot(id) => table.metadata().snapshot_by_id(*id).is_some(),
+            Self::Property { key, value } => table.metadata().properties().get(key) == Some(value),
+        }
+    }
+}

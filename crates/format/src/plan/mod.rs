@@ -1,0 +1,333 @@
+//! What to read of a snapshot: manifests and files pruned by a filter, deletes matched to data files.
+
+mod appended;
+mod deletes;
+mod select;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use iceberg::expr::Predicate;
+use iceberg::spec::{
+    DataContentType, DataFile, ManifestContentType, ManifestEntry, ManifestFile, SchemaRef,
+    SnapshotRef,
+};
+
+use crate::evaluate::{FileFilter, Matches};
+use crate::snapshot::manifests::{load_entries, load_list};
+use crate::{Error, Result, Table, task};
+
+pub use appended::appended_rows;
+
+use deletes::DeleteIndex;
+
+/// Manifests that are fetched and decoded at the same time.
+const MANIFESTS_AT_ONCE: usize = 8;
+
+/// Which snapshot of a table to read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SnapshotSelector {
+    /// The head of `main`. The table's current schema is used.
+    #[default]
+    Head,
+    /// The snapshot with this id, with the schema that it was written with.
+    Id(i64),
+    /// The snapshot that was the head of `main` at this time (ms since 1970 UTC, inclusive), by the
+    /// table's snapshot log.
+    AsOf(i64),
+    /// The snapshot of this branch (current schema) or tag (the snapshot's schema).
+    Ref(String),
+}
+
+/// Plans a scan.
+#[derive(Debug, Clone)]
+pub struct ScanBuilder<'a> {
+    table: &'a Table,
+    selector: SnapshotSelector,
+    filter: Predicate,
+    columns: Option<Vec<String>>,
+}
+
+impl<'a> ScanBuilder<'a> {
+    /// A scan of all columns and rows of the head.
+    pub fn new(table: &'a Table) -> Self {
+        Self {
+            table,
+            selector: SnapshotSelector::Head,
+            filter: Predicate::AlwaysTrue,
+            columns: None,
+        }
+    }
+
+    /// Another snapshot than the head.
+    #[must_use]
+    pub fn snapshot(mut self, selector: SnapshotSelector) -> Self {
+        self.selector = selector;
+        self
+    }
+
+    /// Only files that may hold rows for which this is true. Rows are not filtered by the reader;
+    /// each task carries the residual that must still be applied.
+    #[must_use]
+    pub fn filter(mut self, filter: Predicate) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Only these top-level columns, in this order.
+    #[must_use]
+    pub fn select(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.columns = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The snapshot that will be read, or none for a table without rows, and the schema to read it
+    /// with: the current one at the head and on branches, the snapshot's own for what is fixed.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a snapshot or ref that does not exist,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an unknown column.
+    pub fn resolve(&self) -> Result<(Option<SnapshotRef>, SchemaRef)> {
+        todo!()
+    }
+
+    /// Reads manifest list and manifests, and matches deletes.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a snapshot or ref that does not exist,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an unknown column or a filter that does
+    /// not fit its column's type, errors of the storage with the path.
+    pub async fn plan(self) -> Result<ScanPlan> {
+        let table = self.table;
+        let (snapshot, schema) = select::snapshot(table, &self.selector)?;
+        let projected = select::columns(&schema, self.columns.as_deref())
+            .map_err(|error| error.with("table", table.ident()))?;
+        let filter = FileFilter::new(table.metadata(), &schema, &self.filter)
+            .map_err(|error| error.with("table", table.ident()))?;
+        let mut plan = ScanPlan {
+            table: table.clone(),
+            snapshot,
+            schema: projected,
+            tasks: Vec::new(),
+            metrics: PlanMetrics::default(),
+        };
+        let Some(snapshot) = plan.snapshot.clone() else {
+            return Ok(plan);
+        };
+        let (data, deletes) = plan.read_manifests(&snapshot, &filter).await?;
+        plan.add_tasks(&filter, &data, &DeleteIndex::new(&filter, &deletes)?)?;
+        Ok(plan)
+    }
+}
+
+/// The files of a scan, pinned: reading it later gives the same rows, whatever is committed meanwhile.
+#[derive(Debug, Clone)]
+pub struct ScanPlan {
+    /// The table as it was planned on.
+    pub table: Table,
+    /// The snapshot, or none for a table without rows.
+    pub snapshot: Option<SnapshotRef>,
+    /// The columns that the reader gives, with their field ids.
+    pub schema: SchemaRef,
+    /// One task per data file, in the order of data sequence number, then of the manifests.
+    pub tasks: Vec<ScanTask>,
+    /// What was pruned.
+    pub metrics: PlanMetrics,
+}
+
+/// A delete file as it applies to a data file.
+#[derive(Debug, Clone)]
+pub struct DeleteFile {
+    /// The delete file's manifest entry.
+    pub file: DataFile,
+    /// Its data sequence number.
+    pub sequence_number: i64,
+}
+
+/// One data file to read, with the deletes that apply to it.
+#[derive(Debug, Clone)]
+pub struct ScanTask {
+    /// The data file's manifest entry.
+    pub file: Arc<DataFile>,
+    /// The partition spec that the file was written with.
+    pub spec_id: i32,
+    /// The file's data sequence number.
+    pub sequence_number: i64,
+    /// Position-delete files that may name it, or its one deletion vector.
+    pub position_deletes: Vec<Arc<DeleteFile>>,
+    /// Equality-delete files that apply to it.
+    pub equality_deletes: Vec<Arc<DeleteFile>>,
+    /// What of the filter remains to be applied to its rows; `AlwaysTrue` where all rows match.
+    pub residual: Predicate,
+}
+
+/// What planning read and pruned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlanMetrics {
+    /// Manifests of the snapshot (data and deletes).
+    pub manifests: usize,
+    /// Manifests that were skipped by their partition summaries.
+    pub manifests_pruned: usize,
+    /// Live data files in the manifests that were read, plus those of skipped manifests.
+    pub files: usize,
+    /// Data files that were skipped, by partition or by bounds, in read and in skipped manifests.
+    pub files_pruned: usize,
+    /// Delete files that apply to a selected data file.
+    pub delete_files: usize,
+    /// Bytes of the selected data files.
+    pub bytes: u64,
+}
+
+impl ScanPlan {
+    /// Whether deletes must be applied.
+    pub fn has_deletes(&self) -> bool {
+        self.tasks
+            .iter()
+            .any(|t| !t.position_deletes.is_empty() || !t.equality_deletes.is_empty())
+    }
+}
+
+/// A manifest with its entries.
+type Loaded = (ManifestFile, Vec<Arc<ManifestEntry>>);
+
+impl ScanPlan {
+    /// The manifests of the snapshot that may hold matching files: data, deletes.
+    async fn read_manifests(
+        &mut self,
+        snapshot: &SnapshotRef,
+        filter: &FileFilter,
+    ) -> Result<(Vec<Loaded>, Vec<Loaded>)> {
+        let list = manifest_list(&self.table, snapshot).await?;
+        self.metrics.manifests = list.len();
+        let (mut data, mut deletes) = (Vec::new(), Vec::new());
+        for manifest in list {
+            let is_data = manifest.content == ManifestContentType::Data;
+            if !filter.manifest_may_match(&manifest) {
+                self.metrics.manifests_pruned += 1;
+                if is_data {
+                    let files = manifest.added_files_count.unwrap_or_default() as usize
+                        + manifest.existing_files_count.unwrap_or_default() as usize;
+                    self.metrics.files += files;
+                    self.metrics.files_pruned += files;
+                }
+            } else if !manifest.has_added_files() && !manifest.has_existing_files() {
+                // It only records what was removed.
+            } else if is_data {
+                data.push(manifest);
+            } else {
+                deletes.push(manifest);
+            }
+        }
+        let (data, deletes) = futures::try_join!(
+            load_manifests(&self.table, data),
+            load_manifests(&self.table, deletes)
+        )?;
+        Ok((data, deletes))
+    }
+
+    /// Adds a task for each live data file that may hold matching rows.
+    fn add_tasks(
+        &mut self,
+        filter: &FileFilter,
+        data: &[Loaded],
+        deletes: &DeleteIndex,
+    ) -> Result<()> {
+        let mut applied = HashSet::new();
+        for (manifest, entries) in data {
+            for entry in entries.iter().filter(|entry| entry.is_alive()) {
+                self.metrics.files += 1;
+                let residual = match filter.matches(manifest.partition_spec_id, &entry.data_file) {
+                    Matches::None => {
+                        self.metrics.files_pruned += 1;
+                        continue;
+                    }
+                    Matches::All => Predicate::AlwaysTrue,
+                    Matches::Some(residual) => residual,
+                };
+                let mut task = task_of(manifest, entry)?;
+                task.residual = residual;
+                deletes.apply_to(&mut task)?;
+                let files = task.position_deletes.iter().chain(&task.equality_deletes);
+                applied.extend(files.map(|delete| {
+                    let path = delete.file.file_path().to_string();
+                    (path, delete.file.content_offset())
+                }));
+                self.metrics.bytes += task.file.file_size_in_bytes();
+                self.tasks.push(task);
+            }
+        }
+        self.metrics.delete_files = applied.len();
+        // Stable: files of one commit stay in the order of the manifests.
+        self.tasks.sort_by_key(|task| task.sequence_number);
+        Ok(())
+    }
+}
+
+/// The data file of an entry as a task without filter and deletes.
+fn task_of(manifest: &ManifestFile, entry: &ManifestEntry) -> Result<ScanTask> {
+    if entry.data_file.content_type() != DataContentType::Data {
+        return Err(
+            Error::corrupt("a manifest of data files names a delete file")
+                .with("path", &manifest.manifest_path)
+                .with("file", entry.file_path()),
+        );
+    }
+    Ok(ScanTask {
+        file: Arc::new(entry.data_file.clone()),
+        spec_id: manifest.partition_spec_id,
+        sequence_number: sequence_number(manifest, entry)?,
+        position_deletes: Vec::new(),
+        equality_deletes: Vec::new(),
+        residual: Predicate::AlwaysTrue,
+    })
+}
+
+fn sequence_number(manifest: &ManifestFile, entry: &ManifestEntry) -> Result<i64> {
+    entry.sequence_number().ok_or_else(|| {
+        Error::corrupt("a manifest entry has no sequence number and cannot inherit one")
+            .with("path", &manifest.manifest_path)
+            .with("file", entry.file_path())
+    })
+}
+
+/// The manifests of a snapshot, in the order of its manifest list.
+pub(crate) async fn manifest_list(
+    table: &Table,
+    snapshot: &SnapshotRef,
+) -> Result<Vec<ManifestFile>> {
+    let (storage, metadata) = (table.storage().clone(), table.metadata().clone());
+    let wanted = snapshot.clone();
+    task::decode(snapshot.manifest_list(), async move {
+        load_list(&storage, &metadata, &wanted).await
+    })
+    .await
+    .map_err(|error| error.with("table", table.ident()))
+}
+
+/// The entries of these manifests, in their order.
+pub(crate) async fn load_manifests(
+    table: &Table,
+    manifests: Vec<ManifestFile>,
+) -> Result<Vec<Loaded>> {
+    let io = table.storage().file_io();
+    stream::iter(manifests)
+        .map(|manifest| {
+            let io = io.clone();
+            async move {
+                let path = manifest.manifest_path.clone();
+                task::decode(&path, async move {
+                    let entries = load_entries(&io, &manifest).await?;
+                    Ok((manifest, entries))
+                })
+                .await
+            }
+        })
+        .buffered(MANIFESTS_AT_ONCE)
+        .try_collect()
+        .await
+        .map_err(|error: Error| error.with("table", table.ident()))
+}
+
+#[cfg(test)]
+mod tests;

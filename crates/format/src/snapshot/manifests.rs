@@ -1,0 +1,115 @@
+//! Reading a snapshot's manifests, with everything inherited that the specification lets entries
+//! inherit.
+
+use std::sync::Arc;
+
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileBuilder, ManifestContentType, ManifestEntry, ManifestFile,
+    ManifestList, ManifestStatus, SnapshotRef, TableMetadata,
+};
+
+use crate::storage::{Location, Storage};
+use crate::{Error, Result};
+
+/// The manifests of a snapshot, in the order of its manifest list.
+///
+/// # Errors
+/// [`NotFound`](crate::ErrorKind::NotFound) and [`Corrupt`](crate::ErrorKind::Corrupt) with the path.
+pub(crate) async fn load_list(
+    storage: &Storage,
+    metadata: &TableMetadata,
+    snapshot: &SnapshotRef,
+) -> Result<Vec<ManifestFile>> {
+    let path = snapshot.manifest_list();
+    let bytes = storage.read(&Location::parse(path)?).await?;
+    let list =
+        ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(|error| {
+            Error::from(error)
+                .with("path", path)
+                .with("snapshot", snapshot.snapshot_id())
+        })?;
+    Ok(list.consume_entries().into_iter().collect())
+}
+
+/// The entries of a manifest, those of deleted files too. Snapshot ids, sequence numbers and, on V3,
+/// first row ids are set.
+///
+/// # Errors
+/// [`NotFound`](crate::ErrorKind::NotFound) and [`Corrupt`](crate::ErrorKind::Corrupt) with the path.
+pub(crate) async fn load_entries(
+    io: &FileIO,
+    manifest: &ManifestFile,
+) -> Result<Vec<Arc<ManifestEntry>>> {
+    let loaded = manifest
+        .load_manifest(io)
+        .await
+        .map_err(|error| Error::from(error).with("path", &manifest.manifest_path))?;
+    let (mut entries, _) = loaded.into_parts();
+    let Some(first) = manifest.first_row_id else {
+        return Ok(entries);
+    };
+    if manifest.content != ManifestContentType::Data {
+        return Ok(entries);
+    }
+    // Files without a first row id take theirs from the manifest's, in order (specification,
+    // "First Row ID Inheritance"); files that have one do not advance the count.
+    let mut next = i64::try_from(first).map_err(|_| {
+        Error::corrupt("the manifest's first row id is out of range")
+            .with("path", &manifest.manifest_path)
+    })?;
+    for entry in &mut entries {
+        let inherits = entry.status != ManifestStatus::Deleted
+            && entry.data_file.content_type() == DataContentType::Data
+            && entry.data_file.first_row_id().is_none();
+        if inherits {
+            let mut copy = ManifestEntry::clone(entry);
+            copy.data_file = rebuild(&copy.data_file, manifest.partition_spec_id, |file| {
+                file.first_row_id(Some(next));
+            })?;
+            next = next.saturating_add_unsigned(copy.data_file.record_count());
+            *entry = Arc::new(copy);
+        }
+    }
+    Ok(entries)
+}
+
+/// A copy of a file with some fields changed. `DataFile` has no setters, so all fields are carried.
+///
+/// # Errors
+/// [`Internal`](crate::ErrorKind::Internal) if the builder misses a field.
+pub(crate) fn rebuild(
+    file: &DataFile,
+    spec_id: i32,
+    change: impl FnOnce(&mut DataFileBuilder),
+) -> Result<DataFile> {
+    let mut builder = DataFileBuilder::default();
+    builder
+        .content(file.content_type())
+        .file_path(file.file_path().to_string())
+        .file_format(file.file_format())
+        .partition(file.partition().clone())
+        .partition_spec_id(spec_id)
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .column_sizes(file.column_sizes().clone())
+        .value_counts(file.value_counts().clone())
+        .null_value_counts(file.null_value_counts().clone())
+        .nan_value_counts(file.nan_value_counts().clone())
+        .lower_bounds(file.lower_bounds().clone())
+        .upper_bounds(file.upper_bounds().clone())
+        .key_metadata(file.key_metadata().map(<[u8]>::to_vec))
+        .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+        .equality_ids(file.equality_ids())
+        .first_row_id(file.first_row_id())
+        .referenced_data_file(file.referenced_data_file())
+        .content_offset(file.content_offset())
+        .content_size_in_bytes(file.content_size_in_bytes());
+    if let Some(sort_order) = file.sort_order_id() {
+        builder.sort_order_id(sort_order);
+    }
+    change(&mut builder);
+    builder
+        .build()
+        .map_err(|error| Error::internal("a file entry cannot be rebuilt").source_error(error))
+}
