@@ -15,6 +15,8 @@ pub mod deletes;
 mod environment;
 mod error;
 pub mod evaluate;
+#[cfg(test)]
+mod fixture;
 pub mod inspect;
 pub mod plan;
 pub mod properties;
