@@ -26,6 +26,7 @@ pub mod snapshot;
 pub mod storage;
 pub mod suggest;
 mod table;
+mod task;
 pub mod write;
 
 pub use environment::{

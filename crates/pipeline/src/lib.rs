@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 pub mod config;
+pub mod language;
 mod project;
 pub mod report;
 mod runner;

@@ -19,6 +19,8 @@ pub struct RetryPolicy {
     pub min_wait: Duration,
     /// The longest wait between two attempts.
     pub max_wait: Duration,
+    /// After this much time no further attempt is started.
+    pub total: Duration,
     /// How long a lost answer is looked for before the outcome is reported as unknown.
     pub status_check: Duration,
 }
@@ -29,6 +31,7 @@ impl Default for RetryPolicy {
             retries: 20,
             min_wait: Duration::from_millis(20),
             max_wait: Duration::from_secs(5),
+            total: Duration::from_secs(30 * 60),
             status_check: Duration::from_secs(60),
         }
     }
@@ -131,6 +134,7 @@ impl<'a> Transaction<'a> {
             }
         }
         let mut doubtful: Vec<Attempt> = Vec::new();
+        let started = tokio::time::Instant::now();
         let mut attempt = 0;
         loop {
             let mut bases = Vec::with_capacity(self.steps.len());
@@ -190,7 +194,7 @@ impl<'a> Transaction<'a> {
                 }
             };
             attempt += 1;
-            if attempt > self.policy.retries {
+            if attempt > self.policy.retries || started.elapsed() >= self.policy.total {
                 let error = if doubtful.is_empty() {
                     Error::new(
                         ErrorKind::Conflict,
