@@ -1,0 +1,3 @@
+//! Sinks on real tables, in memory.
+
+mod sinks;
