@@ -1,8 +1,8 @@
 //! A project: a folder with `berglake.toml` and SQL files.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use berglake_format::Result;
+use berglake_format::{Error, Result};
 
 use crate::config::Config;
 
@@ -26,8 +26,42 @@ impl Project {
         root: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self> {
-        let root = std::path::absolute(root)?;
-        let config = Config::load(&root, environment)?;
+        Self::load_with(root, environment, [])
+    }
+
+    /// Loads as [`load`](Self::load) does, with flags that win over both: dotted keys such as
+    /// `storage.s3.region`, and their values.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(
+        root: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self> {
+        let root = absolute(root)?;
+        let config = Config::load_with(&root, environment, flags)?;
         Ok(Self { root, config })
     }
+
+    /// The folder of the SQL files.
+    pub fn pipelines(&self) -> PathBuf {
+        self.root.join(&self.config.pipelines)
+    }
+}
+
+/// The folder as an absolute path without `..`, which no location may have.
+fn absolute(root: &Path) -> Result<PathBuf> {
+    let goes_up = root.components().any(|c| c == Component::ParentDir);
+    let result = if goes_up {
+        // Only the file system knows what lies above a symbolic link.
+        std::fs::canonicalize(root)
+    } else {
+        std::path::absolute(root)
+    };
+    result.map_err(|error| {
+        Error::from(error)
+            .with("project", root.display())
+            .help("name the folder of a project with `--project DIR`")
+    })
 }

@@ -1,0 +1,4 @@
+//! The catalog as other crates use it.
+
+mod smoke;
+mod support;
