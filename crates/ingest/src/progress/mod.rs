@@ -54,7 +54,8 @@ impl FlowId {
     pub fn new(name: impl Into<Arc<str>>) -> Result<Self> {
         let name = name.into();
         if name.trim().is_empty() || name.chars().any(char::is_control) {
-            return Err(Error::invalid("this cannot be the name of a flow").with("flow", format!("{name:?}")));
+            return Err(Error::invalid("this cannot be the name of a flow")
+                .with("flow", format!("{name:?}")));
         }
         Ok(Self(name))
     }
@@ -100,7 +101,10 @@ impl From<&SourceFile> for FileMark {
             Some(tag) => Version::ETag(tag.clone()),
             None => Version::Modified(file.last_modified.trunc_subsecs(6)),
         };
-        Self { size: file.size, version }
+        Self {
+            size: file.size,
+            version,
+        }
     }
 }
 
@@ -126,7 +130,9 @@ pub enum Delta {
 impl Delta {
     /// The delta that takes these files.
     pub fn files<'a>(files: impl IntoIterator<Item = &'a SourceFile>) -> Self {
-        let marks = files.into_iter().map(|file| (file.location.to_string(), file.into()));
+        let marks = files
+            .into_iter()
+            .map(|file| (file.location.to_string(), file.into()));
         Self::Files(marks.collect())
     }
 }
@@ -149,28 +155,57 @@ impl Position {
     /// The position after a delta, if the delta begins where this position is.
     fn advanced(before: Option<&Self>, delta: &Delta) -> Result<Self, String> {
         match (before, delta) {
-            (None, Delta::Table { source, from: None, to }) => {
-                Ok(Self::Table { source: *source, at: *to })
-            }
-            (Some(Self::Table { source, at }), Delta::Table { source: same, from, to }) => {
+            (
+                None,
+                Delta::Table {
+                    source,
+                    from: None,
+                    to,
+                },
+            ) => Ok(Self::Table {
+                source: *source,
+                at: *to,
+            }),
+            (
+                Some(Self::Table { source, at }),
+                Delta::Table {
+                    source: same,
+                    from,
+                    to,
+                },
+            ) => {
                 if source != same {
                     return Err(format!("the source is table {same} and was table {source}"));
                 }
                 if *from != Some(*at) {
-                    return Err(format!("the batch begins behind {from:?} and the flow is at {at}"));
+                    return Err(format!(
+                        "the batch begins behind {from:?} and the flow is at {at}"
+                    ));
                 }
-                Ok(Self::Table { source: *source, at: *to })
+                Ok(Self::Table {
+                    source: *source,
+                    at: *to,
+                })
             }
-            (None, Delta::Table { from: Some(from), .. }) => {
-                Err(format!("the batch begins behind {from} and the flow has no progress"))
-            }
+            (
+                None,
+                Delta::Table {
+                    from: Some(from), ..
+                },
+            ) => Err(format!(
+                "the batch begins behind {from} and the flow has no progress"
+            )),
             (None, Delta::Files(files)) => Ok(Self::Files(files.clone())),
             (Some(Self::Files(known)), Delta::Files(files)) => {
                 if let Some(twice) = files.keys().find(|location| known.contains_key(*location)) {
                     return Err(format!("the flow has taken {twice} already"));
                 }
                 let mut all = known.clone();
-                all.extend(files.iter().map(|(location, mark)| (location.clone(), mark.clone())));
+                all.extend(
+                    files
+                        .iter()
+                        .map(|(location, mark)| (location.clone(), mark.clone())),
+                );
                 Ok(Self::Files(all))
             }
             (Some(_), _) => Err("the flow had a source of another kind".to_owned()),
@@ -194,9 +229,10 @@ impl Position {
     /// cannot be told, in the inner place that it is the start.
     fn undone(self, delta: &Delta) -> Option<Option<Self>> {
         match (self, delta) {
-            (_, Delta::Table { source, from, .. }) => {
-                Some(from.map(|at| Self::Table { source: *source, at }))
-            }
+            (_, Delta::Table { source, from, .. }) => Some(from.map(|at| Self::Table {
+                source: *source,
+                at,
+            })),
             (Self::Files(mut known), Delta::Files(files)) => {
                 known.retain(|location, _| !files.contains_key(location));
                 Some((!known.is_empty()).then_some(Self::Files(known)))
@@ -297,7 +333,10 @@ impl Progress {
             // An expired ancestor is older than all that is left.
             End::Expired => {
                 metadata.snapshot_by_id(cached.snapshot).is_none()
-                    && walk.passed.last().is_some_and(|oldest| cached.sequence < oldest.sequence_number())
+                    && walk
+                        .passed
+                        .last()
+                        .is_some_and(|oldest| cached.sequence < oldest.sequence_number())
             }
             End::Root => false,
         };
@@ -403,10 +442,15 @@ impl Step {
     ) -> Result<()> {
         let position = Position::advanced(from, &self.delta)
             .map_err(|reason| Error::invalid(reason).with("flow", &self.flow))?;
-        let cached =
-            Cached { snapshot: next.id, sequence: next.sequence_number, position };
+        let cached = Cached {
+            snapshot: next.id,
+            sequence: next.sequence_number,
+            position,
+        };
         let key = self.flow.key();
-        notes.summary.insert(key.clone(), encode_delta(&self.delta)?);
+        notes
+            .summary
+            .insert(key.clone(), encode_delta(&self.delta)?);
         notes.properties.insert(key, encode_cached(&cached)?);
         Ok(())
     }
@@ -471,29 +515,45 @@ impl<'a> Walk<'a> {
         let mut next = start;
         while let Some(id) = next {
             if is_goal(id) {
-                return Self { passed, end: End::Found, found: Some(id) };
+                return Self {
+                    passed,
+                    end: End::Found,
+                    found: Some(id),
+                };
             }
             let Some(snapshot) = metadata.snapshot_by_id(id).filter(|_| seen.insert(id)) else {
-                return Self { passed, end: End::Expired, found: None };
+                return Self {
+                    passed,
+                    end: End::Expired,
+                    found: None,
+                };
             };
             passed.push(snapshot);
             next = snapshot.parent_snapshot_id();
         }
-        Self { passed, end: End::Root, found: None }
+        Self {
+            passed,
+            end: End::Root,
+            found: None,
+        }
     }
 }
 
 fn delta_of(snapshot: &SnapshotRef, flow: &FlowId) -> Result<Option<Delta>> {
     match snapshot.summary().additional_properties.get(&flow.key()) {
-        Some(text) => decode_delta(text)
-            .map(Some)
-            .map_err(|error| error.with("flow", flow).with("snapshot", snapshot.snapshot_id())),
+        Some(text) => decode_delta(text).map(Some).map_err(|error| {
+            error
+                .with("flow", flow)
+                .with("snapshot", snapshot.snapshot_id())
+        }),
         None => Ok(None),
     }
 }
 
 fn replay(start: Option<Position>, deltas: impl IntoIterator<Item = Delta>) -> Option<Position> {
-    deltas.into_iter().fold(start, |position, delta| Some(Position::replayed(position, delta)))
+    deltas.into_iter().fold(start, |position, delta| {
+        Some(Position::replayed(position, delta))
+    })
 }
 
 /// What the head's ancestry says when the property's snapshot is not on it: the property without the
@@ -509,9 +569,14 @@ fn head_position(
     if head.end == End::Root {
         return Ok(told(replay(None, on_head)));
     }
-    let ancestors: HashSet<i64> =
-        head.passed.iter().map(|snapshot| snapshot.snapshot_id()).collect();
-    let lost = Walk::from(metadata, Some(cached.snapshot), |id| ancestors.contains(&id));
+    let ancestors: HashSet<i64> = head
+        .passed
+        .iter()
+        .map(|snapshot| snapshot.snapshot_id())
+        .collect();
+    let lost = Walk::from(metadata, Some(cached.snapshot), |id| {
+        ancestors.contains(&id)
+    });
     if let Some(fork) = lost.found {
         let mut position = Some(cached.position.clone());
         for snapshot in &lost.passed {

@@ -75,21 +75,32 @@ struct FileRecord {
 
 pub(super) fn encode_delta(delta: &Delta) -> Result<String> {
     let (table, files) = match delta {
-        Delta::Table { source, from, to } => {
-            (Some(RangeRecord { uuid: *source, from: *from, to: *to }), None)
-        }
+        Delta::Table { source, from, to } => (
+            Some(RangeRecord {
+                uuid: *source,
+                from: *from,
+                to: *to,
+            }),
+            None,
+        ),
         Delta::Files(files) => (None, Some(records(files))),
     };
-    encode(&DeltaRecord { version: VERSION, table, files })
+    encode(&DeltaRecord {
+        version: VERSION,
+        table,
+        files,
+    })
 }
 
 pub(super) fn decode_delta(text: &str) -> Result<Delta> {
     let record: DeltaRecord = decode(text)?;
     check(record.version)?;
     match (record.table, record.files) {
-        (Some(range), None) => {
-            Ok(Delta::Table { source: range.uuid, from: range.from, to: range.to })
-        }
+        (Some(range), None) => Ok(Delta::Table {
+            source: range.uuid,
+            from: range.from,
+            to: range.to,
+        }),
         (None, Some(files)) => Ok(Delta::Files(marks(files)?)),
         _ => Err(unreadable("it has neither a table nor files, or both")),
     }
@@ -97,7 +108,13 @@ pub(super) fn decode_delta(text: &str) -> Result<Delta> {
 
 pub(super) fn encode_cached(cached: &Cached) -> Result<String> {
     let (table, files) = match &cached.position {
-        Position::Table { source, at } => (Some(PlaceRecord { uuid: *source, at: *at }), None),
+        Position::Table { source, at } => (
+            Some(PlaceRecord {
+                uuid: *source,
+                at: *at,
+            }),
+            None,
+        ),
         Position::Files(files) => (None, Some(records(files))),
     };
     encode(&CachedRecord {
@@ -113,11 +130,18 @@ pub(super) fn decode_cached(text: &str) -> Result<Cached> {
     let record: CachedRecord = decode(text)?;
     check(record.version)?;
     let position = match (record.table, record.files) {
-        (Some(place), None) => Position::Table { source: place.uuid, at: place.at },
+        (Some(place), None) => Position::Table {
+            source: place.uuid,
+            at: place.at,
+        },
         (None, Some(files)) => Position::Files(marks(files)?),
         _ => return Err(unreadable("it has neither a table nor files, or both")),
     };
-    Ok(Cached { snapshot: record.snapshot_id, sequence: record.sequence_number, position })
+    Ok(Cached {
+        snapshot: record.snapshot_id,
+        sequence: record.sequence_number,
+        position,
+    })
 }
 
 fn records(files: &FileSet) -> Vec<FileRecord> {
@@ -126,7 +150,12 @@ fn records(files: &FileSet) -> Vec<FileRecord> {
             Version::ETag(tag) => (Some(tag.clone()), None),
             Version::Modified(time) => (None, Some(time.timestamp_micros())),
         };
-        FileRecord { location: location.clone(), size: mark.size, e_tag, modified }
+        FileRecord {
+            location: location.clone(),
+            size: mark.size,
+            e_tag,
+            modified,
+        }
     };
     files.iter().map(record).collect()
 }
@@ -139,7 +168,13 @@ fn marks(records: Vec<FileRecord>) -> Result<FileSet> {
             (None, Some(time)) => Version::Modified(time),
             (None, None) => return Err(unreadable("a file has neither e-tag nor time")),
         };
-        Ok((record.location, FileMark { size: record.size, version }))
+        Ok((
+            record.location,
+            FileMark {
+                size: record.size,
+                version,
+            },
+        ))
     };
     records.into_iter().map(mark).collect()
 }
@@ -148,9 +183,11 @@ fn check(version: u32) -> Result<()> {
     if version == VERSION {
         return Ok(());
     }
-    Err(Error::unsupported("a flow's progress was recorded by a newer berglake")
-        .with("version", version)
-        .help("run the flow with the newer version"))
+    Err(
+        Error::unsupported("a flow's progress was recorded by a newer berglake")
+            .with("version", version)
+            .help("run the flow with the newer version"),
+    )
 }
 
 fn encode(record: &impl Serialize) -> Result<String> {
@@ -172,5 +209,7 @@ fn decode<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
 }
 
 fn unreadable(why: &str) -> Error {
-    Error::corrupt(format!("a flow's record of its progress cannot be read: {why}"))
+    Error::corrupt(format!(
+        "a flow's record of its progress cannot be read: {why}"
+    ))
 }
