@@ -19,6 +19,7 @@ use crate::snapshot::manifests::{load_entries, load_list};
 use crate::{Error, Result, Table, task};
 
 pub use appended::appended_rows;
+pub(crate) use select::snapshot;
 
 use deletes::DeleteIndex;
 
@@ -90,7 +91,7 @@ impl<'a> ScanBuilder<'a> {
     /// not fit its column's type, errors of the storage with the path.
     pub async fn plan(self) -> Result<ScanPlan> {
         let table = self.table;
-        let (snapshot, schema) = select::snapshot(table, &self.selector)?;
+        let (snapshot, schema) = snapshot(table, &self.selector)?;
         let projected = select::columns(&schema, self.columns.as_deref())
             .map_err(|error| error.with("table", table.ident()))?;
         let filter = FileFilter::new(table.metadata(), &schema, &self.filter)
@@ -179,7 +180,7 @@ impl ScanPlan {
 }
 
 /// A manifest with its entries.
-type Loaded = (ManifestFile, Vec<Arc<ManifestEntry>>);
+pub(crate) type Loaded = (ManifestFile, Vec<Arc<ManifestEntry>>);
 
 impl ScanPlan {
     /// The manifests of the snapshot that may hold matching files: data, deletes.
