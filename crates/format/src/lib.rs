@@ -15,6 +15,8 @@ pub mod deletes;
 mod environment;
 mod error;
 pub mod evaluate;
+#[cfg(test)]
+mod fixture;
 pub mod inspect;
 pub mod plan;
 pub mod properties;
@@ -24,6 +26,7 @@ mod secret;
 pub mod snapshot;
 pub mod storage;
 mod table;
+mod task;
 pub mod write;
 
 pub use environment::{

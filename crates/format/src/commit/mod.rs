@@ -18,6 +18,8 @@
 //! that won; nothing is ever rebased blindly.
 
 mod driver;
+pub mod faults;
+mod memory;
 pub mod metadata_file;
 
 use std::fmt;
@@ -27,6 +29,7 @@ use iceberg::spec::TableMetadata;
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
 pub use driver::{Applied, RetryPolicy, Transaction};
+pub use memory::MemoryCommitter;
 
 use crate::{Error, Result, Table};
 

@@ -1,0 +1,98 @@
+# Every command that people and CI run is a target here; `.ci/run` calls nothing else.
+#
+# `demo` and `test` need Rust, a C compiler and make. `lint`, `interop` and `bench` also need
+# Python 3.10 or newer with its venv module; they make their own virtual environments beside the
+# build output and install pinned versions into them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+CARGO  ?= cargo
+PYTHON ?= python3
+
+TARGET_DIR := $(abspath $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target))
+CACHE_DIR  := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/berglake
+# cargo-machete comes as source only. It is built once per version, outside of the clone, so that
+# `clean` and a fresh clone do not pay for it again.
+TOOLS_DIR  := $(CACHE_DIR)/tools
+
+LINT_VENV    := $(TARGET_DIR)/venv-lint
+INTEROP_VENV := $(TARGET_DIR)/venv-interop
+
+MACHETE_VERSION := 0.9.1
+MACHETE := $(TOOLS_DIR)/cargo-machete-$(MACHETE_VERSION)/bin/cargo-machete
+
+SHELL_SCRIPTS := .ci/run examples/movies/demo.sh
+
+.PHONY: help demo build test lint fmt clippy deps spelling scripts doc interop bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## run the movies example from raw files to gold tables and through its corrections
+	@BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' BERGLAKE_DEMO_DIR='$(TARGET_DIR)/demo/movies' \
+	  sh examples/movies/demo.sh
+
+build: ## build the berglake binary (dev profile)
+	$(CARGO) build --locked -p berglake
+
+test: ## run all Rust tests (unit, doc, property, the real binary)
+	$(CARGO) test --locked --workspace
+
+lint: fmt clippy doc deps spelling scripts ## formatting, clippy, docs, dependencies, spelling, scripts
+
+fmt: ## check the formatting
+	$(CARGO) fmt --all --check
+
+clippy: ## clippy on all targets, warnings are errors
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc: ## build the API documentation, warnings are errors
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
+
+# The advisory database is a git repository that an offline CI cannot fetch, so advisories are not
+# part of the gate; run `cargo deny check advisories` where the network allows it.
+deps: $(LINT_VENV)/ready $(MACHETE) ## licences, bans and sources of dependencies, and unused ones
+	PATH='$(LINT_VENV)/bin':"$$PATH" $(CARGO) deny --locked --all-features check bans licenses sources
+	$(MACHETE) --skip-target-dir
+
+spelling: $(LINT_VENV)/ready ## check the spelling
+	$(LINT_VENV)/bin/typos
+
+scripts: $(LINT_VENV)/ready ## check the shell scripts and that the Python sources compile
+	$(LINT_VENV)/bin/shellcheck $(SHELL_SCRIPTS)
+	$(LINT_VENV)/bin/ruff check integration-tests benches
+	$(LINT_VENV)/bin/ruff format --check integration-tests benches
+
+interop: build $(INTEROP_VENV)/ready ## PyIceberg, DuckDB, S3 and PostgreSQL on the same tables
+	BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
+	  $(INTEROP_VENV)/bin/python -m pytest integration-tests/interop
+
+bench: $(INTEROP_VENV)/ready ## run berglake and its peers on the same work and print ratios
+	$(CARGO) build --locked --release -p berglake -p berglake-benches
+	BERGLAKE_BIN='$(TARGET_DIR)/release/berglake' BERGLAKE_BENCH_BIN='$(TARGET_DIR)/release/berglake-bench' \
+	  BERGLAKE_BENCH_CACHE='$(CACHE_DIR)/bench' \
+	  $(INTEROP_VENV)/bin/python benches/run.py
+
+clean: ## remove the build output, the virtual environments and the demo
+	$(CARGO) clean
+	rm -rf '$(LINT_VENV)' '$(INTEROP_VENV)' '$(TARGET_DIR)/demo'
+
+# The marker is written last: an environment whose installation broke off is made again.
+$(LINT_VENV)/ready: .ci/lint-requirements.txt
+	rm -rf '$(LINT_VENV)'
+	$(PYTHON) -m venv '$(LINT_VENV)'
+	$(LINT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(INTEROP_VENV)/ready: integration-tests/interop/requirements.txt
+	rm -rf '$(INTEROP_VENV)'
+	$(PYTHON) -m venv '$(INTEROP_VENV)'
+	$(INTEROP_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(MACHETE):
+	CARGO_TARGET_DIR='$(TOOLS_DIR)/build' CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+	  $(CARGO) install --locked --version $(MACHETE_VERSION) \
+	  --root '$(TOOLS_DIR)/cargo-machete-$(MACHETE_VERSION)' cargo-machete
+	rm -rf '$(TOOLS_DIR)/build'

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+import movies
+from project import Project, duckdb_with_iceberg
+from servers import S3, Postgres, postgres, seaweedfs
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    with seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What one run reported, and where it left each table."""
+
+    report: dict[str, Any]
+    snapshot_ids: dict[str, int]
+    metadata_locations: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Life:
+    """A project that has run three times: on the file, on nothing new, on the corrections."""
+
+    project: Project
+    first: Stage
+    idle: Stage
+    corrected: Stage
+
+
+def run_stage(project: Project) -> Stage:
+    report = project.run()
+    catalog = project.catalog()
+    tables = {name: catalog.load_table(name) for name in movies.TABLES}
+    return Stage(
+        report=report,
+        snapshot_ids={name: table.current_snapshot().snapshot_id for name, table in tables.items()},
+        metadata_locations={name: table.metadata_location for name, table in tables.items()},
+    )
+
+
+@pytest.fixture(scope="session", params=["local", "served"])
+def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Life:
+    """Every test that takes this runs twice: on SQLite and files, and on PostgreSQL and S3."""
+    folder = tmp_path_factory.mktemp("movies") / "project"
+    if request.param == "local":
+        project = Project.local(folder)
+    else:
+        project = Project.served(
+            folder,
+            request.getfixturevalue("s3_server"),
+            request.getfixturevalue("postgres_server"),
+        )
+    first = run_stage(project)
+    idle = run_stage(project)
+    project.deliver(movies.CORRECTIONS)
+    corrected = run_stage(project)
+    return Life(project, first, idle, corrected)
+
+
+@pytest.fixture(scope="session")
+def deliveries() -> list[movies.Delivery]:
+    return [movies.read(movies.MOVIES), movies.read(movies.CORRECTIONS)]
+
+
+@pytest.fixture(scope="session")
+def duck(life: Life, tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
+    return duckdb_with_iceberg(tmp_path_factory.mktemp("duckdb"), life.project.s3)
+
+
+@pytest.fixture
+def local_project(tmp_path: Path) -> Project:
+    """A project of its own, which has not run yet."""
+    return Project.local(tmp_path / "project")

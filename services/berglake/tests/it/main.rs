@@ -1,0 +1,3 @@
+//! Integration tests of the `berglake` binary and of the workspace that it is composed from.
+
+mod dependencies;
