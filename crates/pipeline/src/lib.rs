@@ -9,10 +9,12 @@
 #![deny(missing_docs)]
 
 pub mod config;
+pub mod language;
 mod project;
 pub mod report;
 mod runner;
 
+pub use config::Config;
 pub use project::Project;
 pub use report::RunReport;
 pub use runner::{Observer, Resume, RunOptions, Runner};
