@@ -90,7 +90,10 @@ impl<'a> ScanBuilder<'a> {
     /// [`NotFound`](crate::ErrorKind::NotFound) for a snapshot or ref that does not exist,
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an unknown column.
     pub fn resolve(&self) -> Result<(Option<SnapshotRef>, SchemaRef)> {
-        todo!()
+        let (snapshot, schema) = snapshot(self.table, &self.selector)?;
+        let schema = select::columns(&schema, self.columns.as_deref())
+            .map_err(|error| error.with("table", self.table.ident()))?;
+        Ok((snapshot, schema))
     }
 
     /// Reads manifest list and manifests, and matches deletes.
