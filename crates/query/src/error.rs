@@ -11,7 +11,7 @@ pub(crate) fn to_datafusion(error: Error) -> DataFusionError {
 
 /// What an error of DataFusion means to the caller: kind, message, and the place in the SQL text
 /// where it is known. One of our own errors that went through the engine comes back as it was.
-pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
+pub fn from_datafusion(error: DataFusionError) -> Error {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let error = match find_ours(&error) {
         Some(ours) => copy(ours),

@@ -5,4 +5,5 @@
 mod error;
 mod table;
 
+pub use error::from_datafusion;
 pub use table::IcebergTable;

@@ -1,4 +1,9 @@
 //! The catalog as other crates use it.
 
-mod smoke;
+mod backends;
+mod bridge;
+mod conformance;
+mod purge;
+mod races;
+mod stores;
 mod support;

@@ -383,7 +383,25 @@ impl Step {
             .with("flow", &self.flow)
             .help("nothing was written twice; run again to go on from there"));
         }
-        let position = Position::advanced(self.from.as_ref(), &self.delta)
+        self.write(self.from.as_ref(), next, notes)
+    }
+
+    /// Adds the records of a step that begins the flow anew, whatever the table says: the commit
+    /// that carries it replaces all rows.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the delta does not begin at the start.
+    pub fn record_reset(&self, next: NextSnapshot, notes: &mut CommitNotes) -> Result<()> {
+        self.write(None, next, notes)
+    }
+
+    fn write(
+        &self,
+        from: Option<&Position>,
+        next: NextSnapshot,
+        notes: &mut CommitNotes,
+    ) -> Result<()> {
+        let position = Position::advanced(from, &self.delta)
             .map_err(|reason| Error::invalid(reason).with("flow", &self.flow))?;
         let cached =
             Cached { snapshot: next.id, sequence: next.sequence_number, position };

@@ -37,7 +37,7 @@ const fn key(path: &'static [&'static str], kind: Kind, default: Option<&'static
 }
 
 /// All keys, in the order in which they are shown.
-pub(super) const KNOWN: &[Known] = &[
+pub(super) static KNOWN: &[Known] = &[
     key(&["project", "name"], Kind::Text, None),
     key(&["project", "pipelines"], Kind::Text, Some("pipelines")),
     key(

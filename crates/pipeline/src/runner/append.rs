@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use berglake_format::commit::{Operation, PlannedChange, Transaction};
 use berglake_format::snapshot::{Append, CommitNotes, NextSnapshot, Overwrite};
 use berglake_format::write::{WrittenFile, discard};
-use berglake_format::{ErrorKind, Result, Table, properties};
+use berglake_format::{ErrorKind, Result, Table, failpoint, properties};
 use berglake_ingest::progress::{FlowId, Step};
 use iceberg::expr::Predicate;
 
@@ -106,6 +106,7 @@ async fn commit(
     }
     match transaction.commit().await {
         Ok(applied) => {
+            failpoint::hit(failpoint::BATCH_COMMITTED);
             report.status = FlowStatus::Updated;
             report.dead_letters += letters.count;
             let first = applied.into_iter().next();

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use berglake_catalog::Catalog;
 use berglake_format::storage::Storage;
-use berglake_format::{Environment, Error, Result};
+use berglake_format::{Environment, Error, Result, failpoint};
 use berglake_query::Engine;
 
 use crate::Project;
@@ -149,7 +149,7 @@ impl Runner {
         let mut failed: HashSet<TableName> = HashSet::new();
         let mut reports = Vec::new();
         for flow in self.selected(options) {
-            berglake_format::failpoint::hit("between-flows");
+            failpoint::hit(failpoint::BETWEEN_FLOWS);
             observer.flow_started(&flow.name, &flow.target.to_string());
             let flow_started = self.environment.clock().now_millis();
             let mut report = empty_report(flow);

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use berglake_format::commit::{Operation, PlannedChange, Transaction};
+use berglake_format::plan::SnapshotSelector;
 use berglake_format::snapshot::{CommitNotes, NextSnapshot, Overwrite};
 use berglake_format::write::{WrittenFile, discard};
-use berglake_format::{Error, ErrorKind, Result, Table, properties};
+use berglake_format::{Error, ErrorKind, Result, Table, failpoint, properties};
 use berglake_query::IcebergTable;
 use iceberg::expr::Predicate;
 use serde::{Deserialize, Serialize};
@@ -130,7 +131,7 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
 
     let mut providers = Providers::new();
     for (id, table) in &sources {
-        providers.insert(id.clone(), Arc::new(IcebergTable::new(table.clone()).await.map_err(super::engine_error)?));
+        providers.insert(id.clone(), Arc::new(IcebergTable::new(table.clone(), SnapshotSelector::Head)?));
     }
     let session = runner.engine.session();
     let frame = dataflow::plan_flow(&session, flow, &providers).await?;
@@ -150,6 +151,7 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         .await;
     match committed {
         Ok(applied) => {
+            failpoint::hit(failpoint::BATCH_COMMITTED);
             report.status = FlowStatus::Updated;
             report.snapshot_id = applied.first().and_then(|applied| applied.snapshot_id());
             Ok(())

@@ -24,7 +24,6 @@ pub(super) async fn write_rows(
     match copy_rows(run, frame, checks, &mut writer).await {
         Ok(()) => {
             report.rows_inserted += writer.rows();
-            berglake_format::failpoint::hit("rows-written");
             writer.finish().await
         }
         Err(error) => {
