@@ -15,6 +15,9 @@ pub mod deletes;
 mod environment;
 mod error;
 pub mod evaluate;
+pub mod failpoint;
+#[cfg(test)]
+mod fixture;
 pub mod inspect;
 pub mod plan;
 pub mod properties;
@@ -23,7 +26,9 @@ pub mod schema;
 mod secret;
 pub mod snapshot;
 pub mod storage;
+pub mod suggest;
 mod table;
+mod task;
 pub mod write;
 
 pub use environment::{

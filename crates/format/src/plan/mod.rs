@@ -1,11 +1,30 @@
 //! What to read of a snapshot: manifests and files pruned by a filter, deletes matched to data files.
 
+mod appended;
+mod deletes;
+mod select;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::expr::Predicate;
-use iceberg::spec::{DataFile, SchemaRef, SnapshotRef};
+use iceberg::spec::{
+    DataContentType, DataFile, ManifestContentType, ManifestEntry, ManifestFile, SchemaRef,
+    SnapshotRef,
+};
 
-use crate::{Result, Table};
+use crate::evaluate::{FileFilter, Matches};
+use crate::snapshot::manifests::{load_entries, load_list};
+use crate::{Error, Result, Table, task};
+
+pub use appended::appended_rows;
+pub(crate) use select::snapshot;
+
+use deletes::DeleteIndex;
+
+/// Manifests that are fetched and decoded at the same time.
+const MANIFESTS_AT_ONCE: usize = 8;
 
 /// Which snapshot of a table to read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,6 +83,19 @@ impl<'a> ScanBuilder<'a> {
         self
     }
 
+    /// The snapshot that will be read, or none for a table without rows, and the schema to read it
+    /// with: the current one at the head and on branches, the snapshot's own for what is fixed.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a snapshot or ref that does not exist,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an unknown column.
+    pub fn resolve(&self) -> Result<(Option<SnapshotRef>, SchemaRef)> {
+        let (snapshot, schema) = snapshot(self.table, &self.selector)?;
+        let schema = select::columns(&schema, self.columns.as_deref())
+            .map_err(|error| error.with("table", self.table.ident()))?;
+        Ok((snapshot, schema))
+    }
+
     /// Reads manifest list and manifests, and matches deletes.
     ///
     /// # Errors
@@ -71,8 +103,25 @@ impl<'a> ScanBuilder<'a> {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an unknown column or a filter that does
     /// not fit its column's type, errors of the storage with the path.
     pub async fn plan(self) -> Result<ScanPlan> {
-        let _ = (self.table, self.selector, self.filter, self.columns);
-        todo!()
+        let table = self.table;
+        let (snapshot, schema) = snapshot(table, &self.selector)?;
+        let projected = select::columns(&schema, self.columns.as_deref())
+            .map_err(|error| error.with("table", table.ident()))?;
+        let filter = FileFilter::new(table.metadata(), &schema, &self.filter)
+            .map_err(|error| error.with("table", table.ident()))?;
+        let mut plan = ScanPlan {
+            table: table.clone(),
+            snapshot,
+            schema: projected,
+            tasks: Vec::new(),
+            metrics: PlanMetrics::default(),
+        };
+        let Some(snapshot) = plan.snapshot.clone() else {
+            return Ok(plan);
+        };
+        let (data, deletes) = plan.read_manifests(&snapshot, &filter).await?;
+        plan.add_tasks(&filter, &data, &DeleteIndex::new(&filter, &deletes)?)?;
+        Ok(plan)
     }
 }
 
@@ -143,21 +192,146 @@ impl ScanPlan {
     }
 }
 
-/// Plans the rows that were appended after `from` (exclusive; none for the start) up to `to`
-/// (inclusive), in commit order.
-///
-/// Snapshots of the operation `replace` (compaction) are skipped. The range is pinned: `to` is named
-/// by the caller.
-///
-/// # Errors
-/// [`Conflict`](crate::ErrorKind::Conflict) if `from` is no ancestor of `to` (rolled back, or
-/// expired) or if a snapshot in between is an `overwrite` or a `delete`; the message names the
-/// snapshot and says that the flow needs a full refresh.
-pub async fn appended_rows(
-    table: &Table,
-    from: Option<i64>,
-    to: i64,
-    columns: Option<Vec<String>>,
-) -> Result<ScanPlan> {
-    todo!("{table:?} {from:?} {to} {columns:?}")
+/// A manifest with its entries.
+pub(crate) type Loaded = (ManifestFile, Vec<Arc<ManifestEntry>>);
+
+impl ScanPlan {
+    /// The manifests of the snapshot that may hold matching files: data, deletes.
+    async fn read_manifests(
+        &mut self,
+        snapshot: &SnapshotRef,
+        filter: &FileFilter,
+    ) -> Result<(Vec<Loaded>, Vec<Loaded>)> {
+        let list = manifest_list(&self.table, snapshot).await?;
+        self.metrics.manifests = list.len();
+        let (mut data, mut deletes) = (Vec::new(), Vec::new());
+        for manifest in list {
+            let is_data = manifest.content == ManifestContentType::Data;
+            if !filter.manifest_may_match(&manifest) {
+                self.metrics.manifests_pruned += 1;
+                if is_data {
+                    let files = manifest.added_files_count.unwrap_or_default() as usize
+                        + manifest.existing_files_count.unwrap_or_default() as usize;
+                    self.metrics.files += files;
+                    self.metrics.files_pruned += files;
+                }
+            } else if !manifest.has_added_files() && !manifest.has_existing_files() {
+                // It only records what was removed.
+            } else if is_data {
+                data.push(manifest);
+            } else {
+                deletes.push(manifest);
+            }
+        }
+        let (data, deletes) = futures::try_join!(
+            load_manifests(&self.table, data),
+            load_manifests(&self.table, deletes)
+        )?;
+        Ok((data, deletes))
+    }
+
+    /// Adds a task for each live data file that may hold matching rows.
+    fn add_tasks(
+        &mut self,
+        filter: &FileFilter,
+        data: &[Loaded],
+        deletes: &DeleteIndex,
+    ) -> Result<()> {
+        let mut applied = HashSet::new();
+        for (manifest, entries) in data {
+            for entry in entries.iter().filter(|entry| entry.is_alive()) {
+                self.metrics.files += 1;
+                let residual = match filter.matches(manifest.partition_spec_id, &entry.data_file) {
+                    Matches::None => {
+                        self.metrics.files_pruned += 1;
+                        continue;
+                    }
+                    Matches::All => Predicate::AlwaysTrue,
+                    Matches::Some(residual) => residual,
+                };
+                let mut task = task_of(manifest, entry)?;
+                task.residual = residual;
+                deletes.apply_to(&mut task)?;
+                let files = task.position_deletes.iter().chain(&task.equality_deletes);
+                applied.extend(files.map(|delete| {
+                    let path = delete.file.file_path().to_string();
+                    (path, delete.file.content_offset())
+                }));
+                self.metrics.bytes += task.file.file_size_in_bytes();
+                self.tasks.push(task);
+            }
+        }
+        self.metrics.delete_files = applied.len();
+        // Stable: files of one commit stay in the order of the manifests.
+        self.tasks.sort_by_key(|task| task.sequence_number);
+        Ok(())
+    }
 }
+
+/// The data file of an entry as a task without filter and deletes.
+fn task_of(manifest: &ManifestFile, entry: &ManifestEntry) -> Result<ScanTask> {
+    if entry.data_file.content_type() != DataContentType::Data {
+        return Err(
+            Error::corrupt("a manifest of data files names a delete file")
+                .with("path", &manifest.manifest_path)
+                .with("file", entry.file_path()),
+        );
+    }
+    Ok(ScanTask {
+        file: Arc::new(entry.data_file.clone()),
+        spec_id: manifest.partition_spec_id,
+        sequence_number: sequence_number(manifest, entry)?,
+        position_deletes: Vec::new(),
+        equality_deletes: Vec::new(),
+        residual: Predicate::AlwaysTrue,
+    })
+}
+
+fn sequence_number(manifest: &ManifestFile, entry: &ManifestEntry) -> Result<i64> {
+    entry.sequence_number().ok_or_else(|| {
+        Error::corrupt("a manifest entry has no sequence number and cannot inherit one")
+            .with("path", &manifest.manifest_path)
+            .with("file", entry.file_path())
+    })
+}
+
+/// The manifests of a snapshot, in the order of its manifest list.
+pub(crate) async fn manifest_list(
+    table: &Table,
+    snapshot: &SnapshotRef,
+) -> Result<Vec<ManifestFile>> {
+    let (storage, metadata) = (table.storage().clone(), table.metadata().clone());
+    let wanted = snapshot.clone();
+    task::decode(snapshot.manifest_list(), async move {
+        load_list(&storage, &metadata, &wanted).await
+    })
+    .await
+    .map_err(|error| error.with("table", table.ident()))
+}
+
+/// The entries of these manifests, in their order.
+pub(crate) async fn load_manifests(
+    table: &Table,
+    manifests: Vec<ManifestFile>,
+) -> Result<Vec<Loaded>> {
+    let io = table.storage().file_io();
+    stream::iter(manifests)
+        .map(|manifest| {
+            let io = io.clone();
+            async move {
+                let path = manifest.manifest_path.clone();
+                task::decode(&path, async move {
+                    let entries = load_entries(&io, &manifest).await?;
+                    Ok((manifest, entries))
+                })
+                .await
+            }
+        })
+        .buffered(MANIFESTS_AT_ONCE)
+        .try_collect()
+        .await
+        .map_err(|error: Error| error.with("table", table.ident()))
+}
+
+#[cfg(test)]
+mod tests;
