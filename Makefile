@@ -33,8 +33,10 @@ demo: build ## run the movies example from raw files to gold tables and through 
 	@BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' BERGLAKE_DEMO_DIR='$(TARGET_DIR)/demo/movies' \
 	  sh examples/movies/demo.sh
 
+# There are no examples, but naming them makes cargo choose the features of dependencies as it does
+# for tests. `demo` and `test` then share one build of the dependencies, which is most of the time.
 build: ## build the berglake binary (dev profile)
-	$(CARGO) build --locked -p berglake
+	$(CARGO) build --locked -p berglake --bins --examples
 
 test: ## run all Rust tests (unit, doc, property, the real binary)
 	$(CARGO) test --locked --workspace
@@ -47,8 +49,9 @@ fmt: ## check the formatting
 clippy: ## clippy on all targets, warnings are errors
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
+# `--examples` for the same reason as in `build`: shares the checked dependencies with clippy.
 doc: ## build the API documentation, warnings are errors
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --lib --bins --examples
 
 # The advisory database is a git repository that an offline CI cannot fetch, so advisories are not
 # part of the gate; run `cargo deny check advisories` where the network allows it.
@@ -59,7 +62,7 @@ deps: $(LINT_VENV)/ready $(MACHETE) ## licences, bans and sources of dependencie
 spelling: $(LINT_VENV)/ready ## check the spelling
 	$(LINT_VENV)/bin/typos
 
-scripts: $(LINT_VENV)/ready ## check the shell scripts and that the Python sources compile
+scripts: $(LINT_VENV)/ready ## check the shell scripts and the Python sources
 	$(LINT_VENV)/bin/shellcheck $(SHELL_SCRIPTS)
 	$(LINT_VENV)/bin/ruff check integration-tests benches
 	$(LINT_VENV)/bin/ruff format --check integration-tests benches

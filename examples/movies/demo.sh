@@ -122,7 +122,7 @@ title "6. A delivery of corrections: 10 records and a line that is cut off"
 cp "$example/data/updates/movies_corrections.json" "$project/data/"
 show run
 echo "The line that could not be read is a dead letter, with its reason:"
-show sql -c "SELECT * FROM bronze.movies_errors"
+show sql -c "SELECT file, error_type, error_message, CAST(raw AS STRING) AS raw FROM bronze.movies_errors"
 expect "records in bronze" 3211 "$(value 'SELECT count(*) FROM bronze.movies_raw')"
 expect "dead letters" 1 "$(value 'SELECT count(*) FROM bronze.movies_errors')"
 expect "films in silver (one is new)" 3201 "$(value 'SELECT count(*) FROM silver.movies_clean')"

@@ -5,7 +5,15 @@
 //! A commit is a compare-and-swap on the metadata location; several tables commit in one database
 //! transaction. This crate refuses to know data files and queries.
 //!
-//! Read these first: [`Catalog`], `SqlCatalog`, `IcebergCatalog`.
+//! Read these first: [`Catalog`], [`SqlCatalog`], [`IcebergCatalog`].
+//!
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod bridge;
+mod names;
+mod purge;
+mod sql;
 
 use std::collections::HashMap;
 
@@ -13,7 +21,10 @@ use async_trait::async_trait;
 use berglake_format::commit::Committer;
 use berglake_format::storage::Location;
 use berglake_format::{NamespaceIdent, Result, Table, TableIdent};
-use iceberg::spec::{FormatVersion, Schema, UnboundPartitionSpec};
+use iceberg::spec::{FormatVersion, Schema, SortOrder, UnboundPartitionSpec};
+
+pub use bridge::{IcebergCatalog, to_iceberg_table};
+pub use sql::{SqlCatalog, SqlCatalogConfig};
 
 /// A table to create.
 #[derive(Debug, Clone)]
@@ -24,6 +35,8 @@ pub struct NewTable {
     pub schema: Schema,
     /// How it is partitioned; not at all where nothing is said. Source ids are those of `schema`.
     pub partition_spec: Option<UnboundPartitionSpec>,
+    /// How its files are sorted; not at all where nothing is said. Source ids are those of `schema`.
+    pub sort_order: Option<SortOrder>,
     /// Its folder; the catalog's default where nothing is said. It must lie in the warehouse.
     pub location: Option<Location>,
     /// Its properties.
@@ -39,6 +52,7 @@ impl NewTable {
             ident,
             schema,
             partition_spec: None,
+            sort_order: None,
             location: None,
             properties: HashMap::new(),
             format_version: FormatVersion::V2,

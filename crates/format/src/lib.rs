@@ -15,6 +15,7 @@ pub mod deletes;
 mod environment;
 mod error;
 pub mod evaluate;
+pub mod failpoint;
 #[cfg(test)]
 mod fixture;
 pub mod inspect;
@@ -25,6 +26,7 @@ pub mod schema;
 mod secret;
 pub mod snapshot;
 pub mod storage;
+pub mod suggest;
 mod table;
 mod task;
 pub mod write;

@@ -83,6 +83,19 @@ impl<'a> ScanBuilder<'a> {
         self
     }
 
+    /// The snapshot that will be read, or none for a table without rows, and the schema to read it
+    /// with: the current one at the head and on branches, the snapshot's own for what is fixed.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a snapshot or ref that does not exist,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an unknown column.
+    pub fn resolve(&self) -> Result<(Option<SnapshotRef>, SchemaRef)> {
+        let (snapshot, schema) = snapshot(self.table, &self.selector)?;
+        let schema = select::columns(&schema, self.columns.as_deref())
+            .map_err(|error| error.with("table", self.table.ident()))?;
+        Ok((snapshot, schema))
+    }
+
     /// Reads manifest list and manifests, and matches deletes.
     ///
     /// # Errors

@@ -1,0 +1,240 @@
+"""Runs the same work on berglake's limits and peers, interleaved, and prints ratios with their spread.
+
+Each repetition asks every engine once, in turn, so that a machine that slows down slows all of them.
+In process, an engine has done the work once before it is measured (warm-up) and measures the work
+alone; a whole process is measured from outside, start-up and the reading of the input included. A
+ratio above 1 means that the engine is faster than the one it is compared with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import report
+import workload
+
+REPETITIONS = int(os.environ.get("BERGLAKE_BENCH_REPETITIONS", "5"))
+HERE = Path(__file__).resolve().parent
+
+Request = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    name: str
+    command: list[str]
+    operations: tuple[str, ...]
+
+
+def engines() -> list[Engine]:
+    program = os.environ.get("BERGLAKE_BENCH_BIN")
+    if not program or not os.access(program, os.X_OK):
+        raise RuntimeError("BERGLAKE_BENCH_BIN does not name the bench program; run `make bench`")
+    setup = json.dumps(workload.setup())
+    peers = [sys.executable, str(HERE / "peers.py")]
+    queries = tuple(workload.QUERIES)
+    return [
+        Engine("bare-parquet", [program, "bare-parquet", setup], ("append",)),
+        Engine("bare-datafusion", [program, "bare-datafusion", setup], queries),
+        Engine("pyiceberg", [*peers, "pyiceberg"], ("append", *queries)),
+        Engine("duckdb", [*peers, "duckdb"], ("append", *queries)),
+    ]
+
+
+# Whose table all engines query.
+TABLE_OF = "pyiceberg"
+
+
+class Running:
+    """An engine that stays up and answers one request after the other."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._process = subprocess.Popen(
+            engine.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, request: Request) -> dict[str, Any]:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.engine.name} ended while it did {request['op']}")
+        return json.loads(line)
+
+    def bytes_read(self) -> int:
+        """All bytes that the process has read, from the page cache too (Linux only)."""
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{self._process.pid}/io").read_text().splitlines():
+                if line.startswith("rchar:"):
+                    return int(line.split()[1])
+        return 0
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+
+@contextlib.contextmanager
+def running(engine: Engine) -> Iterator[Running]:
+    process = Running(engine)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+@contextlib.contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """A name for a folder that the engine makes, and that is gone afterwards."""
+    folder = parent / f"append-{time.monotonic_ns()}"
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def once(engine: Engine, request: Request) -> dict[str, Any]:
+    command = [*engine.command, "--once", json.dumps(request)]
+    started = time.perf_counter()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return {**json.loads(done.stdout), "seconds": time.perf_counter() - started}
+
+
+@dataclasses.dataclass
+class Measurements:
+    # (operation, mode) → engine → seconds of each repetition
+    seconds: dict[tuple[str, str], dict[str, list[float]]]
+    # operation → engine → bytes read by one run in process
+    bytes_read: dict[str, dict[str, int]]
+
+
+def check(operation: str, results: dict[str, Any]) -> None:
+    """Engines that do not agree are not compared."""
+    (first_engine, first), *others = results.items()
+    for engine, result in others:
+        if result != first:
+            raise RuntimeError(
+                f"{operation}: {engine} and {first_engine} came to different results"
+            )
+
+
+def measure(folder: Path, table: Request) -> Measurements:
+    found = Measurements(defaultdict(lambda: defaultdict(list)), defaultdict(dict))
+    all_engines = engines()
+    for operation in ("append", *workload.QUERIES):
+        able = [engine for engine in all_engines if operation in engine.operations]
+        request = {"op": operation}
+        if operation != "append":
+            request |= {"table": table, "sql": workload.QUERIES[operation]}
+        print(f"{operation}: {', '.join(engine.name for engine in able)}", file=sys.stderr)
+
+        def work(ask: Any, request: Request = request) -> dict[str, Any]:
+            if request["op"] != "append":
+                return ask(request)
+            with scratch(folder) as target:
+                return ask({**request, "folder": str(target)})
+
+        with contextlib.ExitStack() as stack:
+            up = [stack.enter_context(running(engine)) for engine in able]
+            for process in up:
+                work(process.ask)
+            for _ in range(REPETITIONS):
+                results = {}
+                for process in up:
+                    before = process.bytes_read()
+                    answer = work(process.ask)
+                    found.bytes_read[operation][process.engine.name] = process.bytes_read() - before
+                    found.seconds[operation, "in process"][process.engine.name].append(
+                        answer["seconds"]
+                    )
+                    results[process.engine.name] = answer["result"]
+                check(operation, results)
+        for _ in range(REPETITIONS):
+            for engine in able:
+                answer = work(lambda request, engine=engine: once(engine, request))
+                found.seconds[operation, "whole process"][engine.name].append(answer["seconds"])
+    return found
+
+
+def commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(HERE), "describe", "--always", "--dirty"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def main() -> None:
+    workload.flights()
+    workload.cache_folder().mkdir(parents=True, exist_ok=True)
+    (writer,) = [engine for engine in engines() if engine.name == TABLE_OF]
+    with tempfile.TemporaryDirectory(dir=workload.cache_folder(), prefix="run-") as name:
+        folder = Path(name)
+        with running(writer) as process:
+            process.ask({"op": "append", "folder": str(folder / "table")})
+            table = process.ask({"op": "describe", "folder": str(folder / "table")})
+        sizes = [Path(file).stat().st_size for file in table["files"]]
+        found = measure(folder, table)
+
+    record = {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": {
+            "cpu": report.cpu_name(),
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+        },
+        "setup": {
+            "rows": workload.ROWS * workload.REPLICATION,
+            "replication": workload.REPLICATION,
+            "threads": workload.THREADS,
+            "repetitions": REPETITIONS,
+            "codec": f"{workload.CODEC} {workload.LEVEL}",
+            "row_group_rows": workload.ROW_GROUP_ROWS,
+            "table": {"written_by": TABLE_OF, "files": len(sizes), "bytes": sum(sizes)},
+        },
+        "measurements": [
+            {
+                "operation": operation,
+                "mode": mode,
+                "engine": engine,
+                "seconds": seconds,
+                "median": statistics.median(seconds),
+                "bytes_read": found.bytes_read[operation].get(engine) or None,
+            }
+            for (operation, mode), by_engine in found.seconds.items()
+            for engine, seconds in by_engine.items()
+        ],
+    }
+    text = report.markdown(record)
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    stem = record["date"][:10]
+    (results / f"{stem}.json").write_text(json.dumps(record, indent=1) + "\n")
+    (results / f"{stem}.md").write_text(text)
+    print(text)
+    print(f"written to {results / stem}.json and .md", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

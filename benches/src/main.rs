@@ -1,0 +1,73 @@
+//! The engines of `make bench` that are written in Rust: `berglake-bench ENGINE SETUP`.
+//!
+//! ENGINE is `bare-parquet` or `bare-datafusion`, the limits that berglake is measured against. SETUP
+//! is a JSON object, see [`protocol::Setup`]. Each line of standard input is a request and is answered
+//! with one line; with `--once REQUEST` the program does that one request and ends, which is how a
+//! whole process is timed. `benches/run.py` is the other side.
+
+mod bare_datafusion;
+mod bare_parquet;
+mod protocol;
+
+use std::io::{BufRead, Write};
+
+use protocol::{Answer, Request, Setup};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What takes requests. One value lives as long as the process, so that a first request warms it up.
+enum Engine {
+    BareParquet(bare_parquet::BareParquet),
+    BareDataFusion(bare_datafusion::BareDataFusion),
+}
+
+impl Engine {
+    fn new(name: &str, setup: Setup) -> Result<Self, Error> {
+        match name {
+            "bare-parquet" => Ok(Self::BareParquet(bare_parquet::BareParquet::new(setup))),
+            "bare-datafusion" => Ok(Self::BareDataFusion(bare_datafusion::BareDataFusion::new(
+                &setup,
+            ))),
+            other => Err(format!("no engine {other}: bare-parquet or bare-datafusion").into()),
+        }
+    }
+
+    async fn answer(&mut self, request: Request) -> Result<Answer, Error> {
+        match (self, request) {
+            (Self::BareParquet(engine), Request::Append { folder }) => engine.append(&folder),
+            (Self::BareDataFusion(engine), request) => match request.into_query() {
+                Some(query) => engine.query(&query).await,
+                None => Err("bare DataFusion only reads".into()),
+            },
+            (Self::BareParquet(_), _) => Err("bare Parquet only writes".into()),
+        }
+    }
+}
+
+fn main() -> Result<(), Error> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (engine, setup, once) = match arguments.as_slice() {
+        [engine, setup] => (engine, setup, None),
+        [engine, setup, flag, request] if flag == "--once" => (engine, setup, Some(request)),
+        _ => return Err("usage: berglake-bench ENGINE SETUP [--once REQUEST]".into()),
+    };
+    let setup: Setup = serde_json::from_str(setup)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(setup.threads)
+        .enable_all()
+        .build()?;
+    let mut engine = Engine::new(engine, setup)?;
+    let mut answer = |line: &str| -> Result<(), Error> {
+        let answer = runtime.block_on(engine.answer(serde_json::from_str(line)?))?;
+        let mut output = std::io::stdout().lock();
+        writeln!(output, "{}", serde_json::to_string(&answer)?)?;
+        Ok(output.flush()?)
+    };
+    if let Some(request) = once {
+        return answer(request);
+    }
+    for line in std::io::stdin().lock().lines() {
+        answer(&line?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The files of a table, and deleting them.
+//!
+//! Only files that the table's metadata reaches are deleted, and of these only such as lie in the
+//! table's own folders: data that was added from elsewhere is somebody's data still.
+
+use std::collections::{BTreeSet, HashSet};
+
+use berglake_format::storage::Location;
+use berglake_format::{Error, ErrorKind, Result, Table};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use iceberg::spec::{Manifest, ManifestList};
+
+/// Requests that are under way at once.
+const CONCURRENCY: usize = 16;
+
+/// The files that a purge deletes, in groups to be deleted one after the other: what is referred to
+/// goes before what refers to it.
+pub(crate) struct Files(Vec<BTreeSet<Location>>);
+
+/// The files of a table: of every snapshot the manifest list, the manifests, the data and delete
+/// files; statistics; the metadata log and the metadata file itself.
+///
+/// # Errors
+/// [`InvalidInput`](ErrorKind::InvalidInput) for a table with `gc.enabled=false`, and what reading
+/// manifests meets: without all of them it is not known what belongs to the table.
+pub(crate) async fn files_of(table: &Table) -> Result<Files> {
+    let metadata = table.metadata();
+    let gc = metadata.properties().get("gc.enabled");
+    if gc.is_some_and(|value| value.trim().eq_ignore_ascii_case("false")) {
+        return Err(
+            Error::invalid("the table's files are protected and cannot be purged")
+                .with("table", table.ident())
+                .with("property", "gc.enabled=false")
+                .help("drop it without purge, or set gc.enabled=true first"),
+        );
+    }
+    let own = own_folders(table)?;
+    let unreadable = |error: Error| {
+        error
+            .with("table", table.ident())
+            .help("drop the table without purge; its files then stay")
+    };
+
+    let lists: BTreeSet<&str> = metadata
+        .snapshots()
+        .map(|snapshot| snapshot.manifest_list())
+        .filter(|list| !list.is_empty())
+        .collect();
+    let mut manifests = BTreeSet::new();
+    let tasks: Vec<_> = lists
+        .iter()
+        .map(|list| manifests_of(table.clone(), (*list).to_string()))
+        .collect();
+    let mut loading = stream::iter(tasks).buffer_unordered(CONCURRENCY);
+    while let Some(found) = loading.try_next().await.map_err(unreadable)? {
+        manifests.extend(found);
+    }
+    drop(loading);
+
+    let mut data = BTreeSet::new();
+    let tasks: Vec<_> = manifests
+        .iter()
+        .map(|manifest| entries_of(table.clone(), manifest.clone()))
+        .collect();
+    let mut loading = stream::iter(tasks).buffer_unordered(CONCURRENCY);
+    while let Some(found) = loading.try_next().await.map_err(unreadable)? {
+        data.extend(found);
+    }
+    drop(loading);
+
+    let statistics = metadata
+        .statistics_iter()
+        .map(|file| file.statistics_path.as_str())
+        .chain(
+            metadata
+                .partition_statistics_iter()
+                .map(|file| file.statistics_path.as_str()),
+        );
+    let log = metadata
+        .metadata_log()
+        .iter()
+        .map(|entry| entry.metadata_file.as_str());
+    Ok(Files(vec![
+        owned(&own, data.iter().map(String::as_str)),
+        owned(&own, statistics),
+        owned(&own, manifests.iter().map(String::as_str)),
+        owned(&own, lists),
+        owned(&own, log),
+        owned(&own, [table.metadata_location()]),
+    ]))
+}
+
+/// Deletes the files of a table that was dropped.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) with the number of files that stayed and why the first
+/// did. The table is dropped nevertheless.
+pub(crate) async fn delete(table: &Table, files: Files) -> Result<()> {
+    let mut left = 0_usize;
+    let mut first = None;
+    for group in files.0 {
+        let mut deleting = stream::iter(group)
+            .map(|location| async move { table.storage().delete(&location).await })
+            .buffer_unordered(CONCURRENCY);
+        while let Some(result) = deleting.next().await {
+            if let Err(error) = result {
+                left += 1;
+                first.get_or_insert(error);
+            }
+        }
+    }
+    let Some(error) = first else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        format!("the table is dropped, but {left} of its files could not be deleted"),
+    )
+    .with("table", table.ident())
+    .with("location", table.metadata().location())
+    .help("delete the folder by hand")
+    .source_error(error))
+}
+
+/// After a commit: deletes metadata files that fell out of the log, where the table asks for it.
+/// A file that stays is no harm.
+pub(crate) async fn remove_old_metadata(before: &Table, after: &Table) {
+    let asked = after
+        .metadata()
+        .properties()
+        .get("write.metadata.delete-after-commit.enabled")
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
+    if !asked {
+        return;
+    }
+    let kept: HashSet<&str> = after
+        .metadata()
+        .metadata_log()
+        .iter()
+        .map(|entry| entry.metadata_file.as_str())
+        .chain([after.metadata_location()])
+        .collect();
+    let gone = before
+        .metadata()
+        .metadata_log()
+        .iter()
+        .map(|entry| entry.metadata_file.as_str())
+        .filter(|file| !kept.contains(file));
+    let Ok(own) = own_folders(after) else {
+        return;
+    };
+    for location in owned(&own, gone) {
+        if let Err(error) = after.storage().delete(&location).await {
+            tracing::warn!(%error, %location, "an old metadata file stays behind");
+        }
+    }
+}
+
+fn own_folders(table: &Table) -> Result<[Location; 3]> {
+    Ok([
+        table.location()?,
+        table.data_location()?,
+        table.metadata_folder()?,
+    ])
+}
+
+fn owned<'a>(folders: &[Location], paths: impl IntoIterator<Item = &'a str>) -> BTreeSet<Location> {
+    paths
+        .into_iter()
+        .filter_map(|path| Location::parse(path).ok())
+        .filter(|location| folders.iter().any(|folder| location.is_within(folder)))
+        .collect()
+}
+
+async fn manifests_of(table: Table, list: String) -> Result<Vec<String>> {
+    let bytes = table.storage().read(&Location::parse(&list)?).await?;
+    let parsed = ManifestList::parse_with_version(&bytes, table.metadata().format_version())
+        .map_err(|error| Error::from(error).with("path", list))?;
+    Ok(parsed
+        .entries()
+        .iter()
+        .map(|manifest| manifest.manifest_path.clone())
+        .collect())
+}
+
+/// Deleted entries count too: their files may still be there.
+async fn entries_of(table: Table, manifest: String) -> Result<Vec<String>> {
+    let bytes = table.storage().read(&Location::parse(&manifest)?).await?;
+    let parsed =
+        Manifest::parse_avro(&bytes).map_err(|error| Error::from(error).with("path", manifest))?;
+    Ok(parsed
+        .entries()
+        .iter()
+        .map(|entry| entry.file_path().to_string())
+        .collect())
+}

@@ -1,0 +1,108 @@
+//! Streaming tables: each source row once, appended together with the progress of the flow.
+
+use berglake_format::commit::Transaction;
+use berglake_format::snapshot::{Append, CommitNotes};
+use berglake_format::write::discard;
+use berglake_format::{ErrorKind, Result, Table, failpoint, properties};
+use berglake_ingest::progress::FlowId;
+use berglake_ingest::sink::AppendRows;
+
+use super::dead_letters::{self, DeadLetters};
+use super::expectations::Checks;
+use super::inputs::{self, Batch};
+use super::{FlowRun, dataflow, sink, start, tables};
+use crate::report::{FlowReport, FlowStatus};
+
+/// Takes batch after batch until nothing is left.
+pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()> {
+    let id = FlowId::new(run.progress_key())?;
+    let checks = Checks::new(&run.runner.definition(run.flow)?.definition.expectations);
+    let mut target = start::target(run, &id).await?;
+    loop {
+        let from = inputs::position(&id, &target, run.options.resume)?;
+        let next = inputs::next_batch(run, &id, &target, from).await?;
+        report.warnings.extend(next.warnings);
+        let Some(batch) = next.batch else {
+            report.expectations = checks.results();
+            return Ok(());
+        };
+        let result = take(run, &target, batch, &checks, report).await;
+        report.expectations = checks.results();
+        target = result?;
+    }
+}
+
+/// Writes and commits one batch; gives the target as it stands afterwards.
+async fn take(
+    run: &FlowRun<'_>,
+    target: &Table,
+    batch: Batch,
+    checks: &Checks,
+    report: &mut FlowReport,
+) -> Result<Table> {
+    let Batch { step, rows, dead_letters } = batch;
+    let mut dead = DeadLetters::start(run, dead_letters::table_of(run).await?, dead_letters);
+    let engine = &run.runner.ordered;
+    let counted = inputs::Counter::default();
+    let written = async {
+        let providers = inputs::providers(run, counted.count(rows)).await?;
+        let frame = dataflow::plan_flow(engine, run.flow, &providers).await?;
+        drop(providers);
+        let frame = checks.flag(engine, frame).await?;
+        sink::write_rows(run, target, frame, checks, &counted).await
+    }
+    .await;
+    // The stream of rows is gone now, and with it the sender of dead letters.
+    let (written, letters) = match (written, dead.finish().await) {
+        (Ok(written), Ok(letters)) => (written, letters),
+        (written, letters) => {
+            // Nothing of a batch that failed stays.
+            if let Ok(written) = &written {
+                discard(target, &written.files).await;
+            }
+            if let (Ok(letters), Some(table)) = (&letters, dead.table()) {
+                discard(table, &letters.files).await;
+            }
+            // Where both have failed, the rows stopped because the dead letters could not be kept.
+            return Err(match (written, letters) {
+                (_, Err(error)) | (Err(error), _) => error,
+                (Ok(_), Ok(_)) => berglake_format::Error::internal("a batch failed without an error"),
+            });
+        }
+    };
+
+    let rows = AppendRows::new(written.files.clone()).with_step(step);
+    let mut transaction = Transaction::new(run.runner.catalog.as_ref())
+        .retry(properties::retry_policy(target.metadata())?)
+        .step(target.ident().clone(), rows);
+    if let (Some(table), false) = (dead.table(), letters.files.is_empty()) {
+        // In the same transaction: neither rows without their dead letters nor the reverse.
+        let append = Append { files: letters.files.clone(), notes: CommitNotes::default() };
+        transaction = transaction.step(table.ident().clone(), append);
+    }
+    match transaction.commit().await {
+        Ok(applied) => {
+            failpoint::hit(failpoint::BATCH_COMMITTED);
+            report.status = FlowStatus::Updated;
+            report.rows_read += counted.rows();
+            report.rows_inserted += written.rows;
+            report.dead_letters += letters.count;
+            let first = applied.into_iter().next();
+            report.snapshot_id = first.as_ref().and_then(|applied| applied.snapshot_id());
+            match first {
+                Some(applied) => Ok(applied.table().clone()),
+                None => tables::load(run).await,
+            }
+        }
+        Err(error) => {
+            // Files of a commit with an unknown outcome may be in the table.
+            if error.kind() != ErrorKind::UnknownOutcome {
+                discard(target, &written.files).await;
+                if let Some(table) = dead.table() {
+                    discard(table, &letters.files).await;
+                }
+            }
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! From a flow to a DataFusion plan: sources become table providers, temporary views are inlined.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::{DataType, SchemaRef};
+use berglake_format::{Error, Result};
+use berglake_query::Engine;
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::dataframe::DataFrame;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, cast, ident};
+use datafusion::physical_plan::EmptyRecordBatchStream;
+use datafusion::physical_plan::streaming::PartitionStream;
+
+use super::types::table_type;
+use crate::language::{Flow, Query, SourceRef};
+
+/// The providers of a flow's inputs, by the id of the source.
+pub(super) type Providers = HashMap<String, Arc<dyn TableProvider>>;
+
+/// The rows of a flow's query, over these providers, in types that a table can hold.
+///
+/// # Errors
+/// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) if the query does not plan.
+pub(super) async fn plan_flow(
+    engine: &Engine,
+    flow: &Flow,
+    providers: &Providers,
+) -> Result<DataFrame> {
+    let mut views: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
+    for view in &flow.views {
+        let frame = plan_query(engine, flow, &view.query, providers, &views).await?;
+        views.insert(view.name.to_string(), frame.into_view());
+    }
+    let frame = plan_query(engine, flow, &flow.query, providers, &views).await?;
+    into_table_types(frame).map_err(|error| super::engine_error(error).with("flow", &flow.name))
+}
+
+async fn plan_query(
+    engine: &Engine,
+    flow: &Flow,
+    query: &Query,
+    providers: &Providers,
+    views: &HashMap<String, Arc<dyn TableProvider>>,
+) -> Result<DataFrame> {
+    let mut tables = Vec::with_capacity(query.sources.len());
+    for source in &query.sources {
+        let view = match &source.from {
+            SourceRef::Table(name) => views.get(&name.to_string()),
+            SourceRef::Function(_) => None,
+        };
+        let provider = view.or_else(|| providers.get(&source.id)).ok_or_else(|| {
+            Error::internal("a source of a flow has no provider")
+                .with("flow", &flow.name)
+                .with("source", &source.from)
+        })?;
+        tables.push((source.id.clone(), provider.clone()));
+    }
+    let session = engine.session_with(tables);
+    session.query(&query.sql).await.map_err(|error| error.with("flow", &flow.name))
+}
+
+fn into_table_types(frame: DataFrame) -> Result<DataFrame, datafusion::error::DataFusionError> {
+    let columns: Vec<Expr> = frame
+        .schema()
+        .columns()
+        .into_iter()
+        .zip(frame.schema().fields())
+        .map(|(column, field)| {
+            let name = column.name.clone();
+            let expr = Expr::Column(column);
+            let wanted = table_type(field.data_type());
+            // Views of strings are cast by the writer for nothing; a cast here would copy them.
+            if wanted == *field.data_type() || is_string_view(field.data_type()) {
+                expr
+            } else {
+                cast(expr, wanted).alias(name)
+            }
+        })
+        .collect();
+    if columns.iter().all(|expr| matches!(expr, Expr::Column(_))) {
+        return Ok(frame);
+    }
+    frame.select(columns)
+}
+
+fn is_string_view(ty: &DataType) -> bool {
+    matches!(ty, DataType::Utf8View | DataType::BinaryView)
+}
+
+/// A provider that plans like a source and has no rows.
+pub(super) fn schema_only(schema: SchemaRef) -> Arc<dyn TableProvider> {
+    Arc::new(EmptyTable::new(schema))
+}
+
+/// A provider over one stream of batches, which can be read once.
+pub(super) fn once(stream: SendableRecordBatchStream) -> Result<Arc<dyn TableProvider>> {
+    let schema = stream.schema();
+    let partition = Once { schema: schema.clone(), stream: Mutex::new(Some(stream)) };
+    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)])
+        .map_err(|error| Error::internal("a stream cannot be read as a table").source_error(error))?;
+    Ok(Arc::new(table))
+}
+
+struct Once {
+    schema: SchemaRef,
+    stream: Mutex<Option<SendableRecordBatchStream>>,
+}
+
+impl std::fmt::Debug for Once {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Once").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for Once {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let taken = self.stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The language admits one reference to a flow's stream, so there is no second reader.
+        taken.unwrap_or_else(|| Box::pin(EmptyRecordBatchStream::new(self.schema.clone())))
+    }
+}
+
+/// Keeps these columns of a frame, in this order.
+///
+/// # Errors
+/// [`Internal`](berglake_format::ErrorKind::Internal) if the frame lacks one of them.
+pub(super) fn keep(frame: DataFrame, names: &[String]) -> Result<DataFrame> {
+    let columns: Vec<Expr> = names.iter().map(|name| ident(name.as_str())).collect();
+    frame.select(columns).map_err(super::engine_error)
+}

@@ -1,0 +1,189 @@
+//! `read_files`: what a call of it reads, and the stream of its rows.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use berglake_format::storage::{Location, Storage, StoreRoot};
+use berglake_format::{Error, Result};
+use berglake_ingest::dead_letter::DeadLetter;
+use berglake_ingest::decode::{CsvOptions, FileReader, Format, ReadOptions, infer_schema};
+use berglake_ingest::files::{FileStore, Listing, SourceFile};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+
+use super::types::declared_schema;
+use crate::language::{SourceFunction, parse_schema};
+
+/// A call of `read_files`, bound to a store.
+#[derive(Debug, Clone)]
+pub(super) struct FileInput {
+    store: FileStore,
+    /// The absolute path or pattern.
+    pub(super) pattern: String,
+    format: Format,
+    csv: CsvOptions,
+    filename: Option<String>,
+    row_number: Option<String>,
+    declared: Option<SchemaRef>,
+}
+
+impl FileInput {
+    /// Binds a call. A relative path is taken from the project's folder.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for arguments that make no sense.
+    pub(super) fn bind(function: &SourceFunction, project: &Path, storage: &Storage) -> Result<Self> {
+        let path = function.text("path").ok_or_else(|| Error::invalid("read_files needs a path"))?;
+        let (store, pattern) = if let Some(rest) = path.split_once("://").map(|(_, rest)| rest) {
+            let bucket = Location::parse(path.split(['*', '?', '[', '{']).next().unwrap_or(path))?;
+            match bucket.root() {
+                StoreRoot::File => (FileStore::local(), format!("/{}", rest.trim_start_matches('/'))),
+                root => (FileStore::remote(&root.to_string(), storage.store(root)?), path.to_string()),
+            }
+        } else if Path::new(path).is_absolute() {
+            (FileStore::local(), path.to_string())
+        } else {
+            let root = project
+                .to_str()
+                .ok_or_else(|| Error::invalid("the project's path is not UTF-8").with("path", project.display()))?;
+            (FileStore::local(), format!("{}/{path}", escape_pattern(root)))
+        };
+        let format = match function.text("format") {
+            Some(name) => name.parse()?,
+            None => format_of(path)?,
+        };
+        let byte = |name: &str, default: u8| match function.text(name) {
+            Some(text) => text.as_bytes().first().copied().unwrap_or(default),
+            None => default,
+        };
+        let defaults = CsvOptions::default();
+        let csv = CsvOptions {
+            header: function.boolean("header").unwrap_or(defaults.header),
+            delimiter: byte("delimiter", defaults.delimiter),
+            quote: byte("quote", defaults.quote),
+            ..defaults
+        };
+        let declared = match function.text("schema") {
+            Some(text) => Some(declared_schema(&parse_schema(text).map_err(|error| {
+                Error::invalid(error.message).with("argument", "schema")
+            })?)),
+            None => None,
+        };
+        Ok(Self {
+            store,
+            pattern,
+            format,
+            csv,
+            filename: function.text("filename").map(str::to_string),
+            row_number: function.text("row_number").map(str::to_string),
+            declared,
+        })
+    }
+
+    /// The files that match now, by path.
+    ///
+    /// # Errors
+    /// [`NotFound`](berglake_format::ErrorKind::NotFound) for a path without wildcards that names nothing.
+    pub(super) async fn list(&self) -> Result<Listing> {
+        Ok(self.store.list(&self.pattern).await?)
+    }
+
+    /// The columns of the files as declared, or as the files have them now.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) if nothing is declared and no file is there.
+    pub(super) async fn columns(&self) -> Result<SchemaRef> {
+        match &self.declared {
+            Some(columns) => Ok(columns.clone()),
+            None => {
+                let listing = self.list().await?;
+                Ok(infer_schema(&self.store, &listing.files, self.format, &self.csv).await?)
+            }
+        }
+    }
+
+    /// Whether the columns are declared, not inferred.
+    pub(super) fn is_declared(&self) -> bool {
+        self.declared.is_some()
+    }
+
+    /// How files with these columns are read.
+    pub(super) fn options(&self, columns: SchemaRef) -> ReadOptions {
+        let mut options = ReadOptions::new(self.format, columns).with_csv(self.csv.clone());
+        if let Some(name) = &self.filename {
+            options = options.with_filename(name);
+        }
+        if let Some(name) = &self.row_number {
+            options = options.with_row_number(name);
+        }
+        options
+    }
+
+    /// The rows of these files, one after the other. Records that are no rows go to `dead_letters`.
+    ///
+    /// # Errors
+    /// For columns that cannot be read from such files.
+    pub(super) fn read(
+        &self,
+        files: Vec<SourceFile>,
+        options: &ReadOptions,
+        dead_letters: mpsc::Sender<Vec<DeadLetter>>,
+    ) -> Result<SendableRecordBatchStream> {
+        let schema = options.output_schema()?;
+        let (store, source, options) =
+            (self.store.clone(), Arc::<str>::from(self.pattern.as_str()), options.clone());
+        let batches = futures::stream::iter(files)
+            .then(move |file| {
+                let (store, source, options) = (store.clone(), source.clone(), options.clone());
+                async move { FileReader::open(&store, &file, source, &options).await }
+            })
+            .map_ok(FileReader::into_stream)
+            .try_flatten()
+            .map_err(external)
+            .and_then(move |part| {
+                let dead_letters = dead_letters.clone();
+                async move {
+                    if !part.dead_letters.is_empty() && dead_letters.send(part.dead_letters).await.is_err() {
+                        // Whoever writes the dead letters has failed and says why; no row may pass them.
+                        return Err(DataFusionError::Execution("dead letters cannot be written".into()));
+                    }
+                    Ok(part.batch)
+                }
+            })
+            .try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())))
+    }
+}
+
+fn external(error: berglake_ingest::IngestError) -> DataFusionError {
+    DataFusionError::External(Box::new(Error::from(error)))
+}
+
+/// A folder's name as a pattern that matches it alone.
+fn escape_pattern(path: &str) -> String {
+    let mut escaped = String::with_capacity(path.len());
+    for c in path.chars() {
+        if "*?[]{}\\".contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+fn format_of(path: &str) -> Result<Format> {
+    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("json") => Ok(Format::Json),
+        Some("ndjson" | "jsonl") => Ok(Format::NdJson),
+        Some("csv" | "tsv") => Ok(Format::Csv),
+        Some("parquet") => Ok(Format::Parquet),
+        Some("arrow" | "ipc" | "feather") => Ok(Format::Arrow),
+        _ => Err(Error::invalid(format!("the format of {path:?} cannot be told from its name"))
+            .help("say format => 'json', 'ndjson', 'csv', 'parquet' or 'arrow'")),
+    }
+}

@@ -1,0 +1,307 @@
+//! What is new for a streaming flow: files that it has not taken, or a range of snapshots. Each batch
+//! is pinned before it is read; exactly what was pinned is recorded when it is committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::datatypes::SchemaRef;
+use berglake_format::plan::{SnapshotSelector, appended_rows};
+use berglake_format::read::{ReadOptions, read};
+use berglake_format::{Error, ErrorKind, Result, Table, schema};
+use berglake_ingest::dead_letter::DeadLetter;
+use berglake_ingest::files::SourceFile;
+use berglake_ingest::progress::{Delta, FlowId, Position, Progress, Step, pending};
+use berglake_query::IcebergTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::TryStreamExt;
+use tokio::sync::mpsc;
+
+use super::dataflow::{self, Providers};
+use super::files::FileInput;
+use super::{FlowRun, Resume, RunOptions, Runner, progress_key, tables};
+use crate::language::{Flow, SourceRef, Write};
+use crate::report::PlannedAction;
+
+/// The most files that one commit takes, unless `berglake.batch.max-files` says otherwise.
+const MAX_FILES: u64 = 1_000;
+/// The most bytes of files that one commit takes, unless `berglake.batch.max-bytes` says otherwise;
+/// one file is taken whole, whatever its size.
+const MAX_BYTES: u64 = 1 << 30;
+/// The most source rows that one commit takes, unless `berglake.batch.max-rows` says otherwise; the
+/// rows of one snapshot are taken together, however many they are.
+const MAX_ROWS: u64 = 2_000_000;
+
+/// A pinned part of a flow's source.
+pub(super) struct Batch {
+    /// What its commit records.
+    pub(super) step: Step,
+    /// Its rows, in the order of the source.
+    pub(super) rows: SendableRecordBatchStream,
+    /// Records that were no rows, where the source can have some.
+    pub(super) dead_letters: Option<mpsc::Receiver<Vec<DeadLetter>>>,
+}
+
+/// What comes next for a flow.
+pub(super) struct Next {
+    /// Nothing where all was taken.
+    pub(super) batch: Option<Batch>,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Counts the rows of a stream while they pass.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// The same stream, counted.
+    pub(super) fn count(&self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        let counter = self.0.clone();
+        let schema = rows.schema();
+        let counted = rows.inspect_ok(move |batch| {
+            counter.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, counted))
+    }
+
+    /// The rows that have passed.
+    pub(super) fn rows(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is left to take, before it is cut into batches.
+enum Pending {
+    Files { input: FileInput, files: Vec<SourceFile>, warnings: Vec<String> },
+    Rows { table: Table, from: Option<i64>, to: i64 },
+    Nothing { warnings: Vec<String> },
+}
+
+/// A whole number in a table's property.
+fn limit(target: &Table, property: &'static str, default: u64) -> Result<u64> {
+    match target.metadata().properties().get(property) {
+        None => Ok(default),
+        Some(text) => text.parse::<u64>().ok().filter(|n| *n > 0).ok_or_else(|| {
+            Error::invalid(format!("{text:?} is no whole number above 0"))
+                .with("table", target.ident())
+                .with("property", property)
+        }),
+    }
+}
+
+/// The progress of a flow into its target.
+pub(super) fn position(
+    flow: &FlowId,
+    target: &Table,
+    resume: Option<Resume>,
+) -> Result<Option<Position>> {
+    Progress::of(target.metadata(), flow)?.resume(flow, resume.map(Into::into))
+}
+
+impl From<Resume> for berglake_ingest::progress::Resume {
+    fn from(resume: Resume) -> Self {
+        match resume {
+            Resume::Replay => Self::Replay,
+            Resume::Skip => Self::Skip,
+        }
+    }
+}
+
+async fn pending_of(
+    runner: &Runner,
+    flow: &Flow,
+    position: Option<&Position>,
+) -> Result<Pending> {
+    let stream = stream_of(flow)?;
+    match &stream.from {
+        SourceRef::Function(function) => {
+            let input = FileInput::bind(function, &runner.project.root, &runner.storage)?;
+            let listing = input.list().await?;
+            let left = pending(&listing.files, position);
+            let mut warnings: Vec<String> = listing.warning.into_iter().collect();
+            warnings.extend(left.changed.iter().map(|file| {
+                format!(
+                    "{} has changed since it was read; its new content is not read, because some of \
+                     its rows would be there twice: give new records a new file, or run with \
+                     --full-refresh {}",
+                    file.location, flow.target
+                )
+            }));
+            if left.new.is_empty() {
+                return Ok(Pending::Nothing { warnings });
+            }
+            Ok(Pending::Files { input, files: left.new, warnings })
+        }
+        SourceRef::Table(name) => {
+            let table = runner.catalog.load(&tables::ident(name)?).await?;
+            let from = match position {
+                None => None,
+                Some(Position::Table { source, at }) if *source == table.metadata().uuid() => Some(*at),
+                Some(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "the source is another table than the one that the flow has read so far",
+                    )
+                    .with("source", name)
+                    .help(format!("it was dropped and made anew: run with --full-refresh {}", flow.target)));
+                }
+            };
+            match table.metadata().current_snapshot_id() {
+                Some(to) if Some(to) != from => Ok(Pending::Rows { table, from, to }),
+                _ => Ok(Pending::Nothing { warnings: Vec::new() }),
+            }
+        }
+    }
+}
+
+fn stream_of(flow: &Flow) -> Result<&crate::language::StreamInput> {
+    flow.stream
+        .as_ref()
+        .ok_or_else(|| Error::internal("a streaming flow has no stream").with("flow", &flow.name))
+}
+
+/// What a streaming flow would do.
+pub(super) async fn describe(
+    runner: &Runner,
+    flow: &Flow,
+    target: Option<&Table>,
+    options: &RunOptions,
+) -> Result<PlannedAction> {
+    if flow.write == Write::Replace {
+        return super::refresh::describe(runner, flow, target).await;
+    }
+    let refresh = options.full_refresh.contains(&flow.target.to_string());
+    let id = FlowId::new(progress_key(&runner.project, flow))?;
+    let position = match target {
+        Some(target) if !refresh => position(&id, target, options.resume)?,
+        _ => None,
+    };
+    let reads = match pending_of(runner, flow, position.as_ref()).await {
+        Ok(Pending::Nothing { .. }) => None,
+        Ok(Pending::Files { files, .. }) => {
+            let bytes: u64 = files.iter().map(|file| file.size).sum();
+            Some(format!("{} files, {bytes} bytes", files.len()))
+        }
+        Ok(Pending::Rows { table, from, to }) => Some(match from {
+            Some(from) => format!("{} after snapshot {from} up to {to}", table.ident()),
+            None => format!("{} from its start up to snapshot {to}", table.ident()),
+        }),
+        // The source is a table of this pipeline that an earlier flow will create.
+        Err(error) if error.kind() == ErrorKind::NotFound && target.is_none() => {
+            Some(stream_of(flow)?.from.to_string())
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(match (target, reads) {
+        (None, reads) => PlannedAction::Create { reads: reads.unwrap_or_else(|| "nothing yet".into()) },
+        (Some(_), Some(reads)) => PlannedAction::Update { reads },
+        (Some(_), None) => PlannedAction::UpToDate,
+    })
+}
+
+/// The next batch behind this position.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) if the source's history does not lead from the position to its
+/// head by appends alone; those of reading the source.
+pub(super) async fn next_batch(
+    run: &FlowRun<'_>,
+    id: &FlowId,
+    target: &Table,
+    from: Option<Position>,
+) -> Result<Next> {
+    let (runner, flow) = (run.runner, run.flow);
+    let step = |delta: Delta| Step {
+        flow: id.clone(),
+        from: from.clone(),
+        delta,
+        resume: run.options.resume.map(Into::into),
+    };
+    match pending_of(runner, flow, from.as_ref()).await? {
+        Pending::Nothing { warnings } => Ok(Next { batch: None, warnings }),
+        Pending::Files { input, files, warnings } => {
+            let max_files = limit(target, "berglake.batch.max-files", MAX_FILES)?;
+            let max_bytes = limit(target, "berglake.batch.max-bytes", MAX_BYTES)?;
+            let mut taken = Vec::new();
+            let mut bytes = 0;
+            for file in files {
+                let full = taken.len() as u64 >= max_files || bytes + file.size > max_bytes;
+                if full && !taken.is_empty() {
+                    break;
+                }
+                bytes += file.size;
+                taken.push(file);
+            }
+            let delta = Delta::files(&taken);
+            let columns = run.schemas.files(&stream_of(flow)?.id)?;
+            let (sender, receiver) = mpsc::channel(4);
+            let rows = input.read(taken, &input.options(columns), sender)?;
+            let batch = Batch { step: step(delta), rows, dead_letters: Some(receiver) };
+            Ok(Next { batch: Some(batch), warnings })
+        }
+        Pending::Rows { table, from: after, to } => {
+            let to = cut(&table, after, to, limit(target, "berglake.batch.max-rows", MAX_ROWS)?)?;
+            let plan = appended_rows(&table, after, to, None).await.map_err(|error| {
+                error
+                    .with("flow", &flow.name)
+                    .help(format!("run with --full-refresh {} to read the source from its start", flow.target))
+            })?;
+            let columns: SchemaRef = schema::to_arrow(&plan.schema)?;
+            let rows = read(&plan, ReadOptions::default())
+                .map_err(|error| DataFusionError::External(Box::new(error)));
+            let delta = Delta::Table { source: table.metadata().uuid(), from: after, to };
+            let rows = Box::pin(RecordBatchStreamAdapter::new(columns, rows));
+            let batch = Batch { step: step(delta), rows, dead_letters: None };
+            Ok(Next { batch: Some(batch), warnings: Vec::new() })
+        }
+    }
+}
+
+/// The newest snapshot up to which no more than `max_rows` rows were added, at least one snapshot.
+fn cut(table: &Table, after: Option<i64>, to: i64, max_rows: u64) -> Result<i64> {
+    let mut range: Vec<(i64, u64)> = Vec::new();
+    for snapshot in table.ancestors(Some(to)) {
+        if Some(snapshot.snapshot_id()) == after {
+            break;
+        }
+        let added = snapshot.summary().additional_properties.get("added-records");
+        let added = added.and_then(|text| text.parse().ok()).unwrap_or(0);
+        range.push((snapshot.snapshot_id(), added));
+    }
+    let mut rows: u64 = 0;
+    let mut last = None;
+    for (id, added) in range.into_iter().rev() {
+        rows = rows.saturating_add(added);
+        if last.is_some() && rows > max_rows {
+            break;
+        }
+        last = Some(id);
+    }
+    Ok(last.unwrap_or(to))
+}
+
+/// The providers of a flow whose stream is this batch. What it reads beside is read as it stands now.
+pub(super) async fn providers(
+    run: &FlowRun<'_>,
+    rows: SendableRecordBatchStream,
+) -> Result<Providers> {
+    let stream = stream_of(run.flow)?;
+    let mut providers = Providers::new();
+    providers.insert(stream.id.clone(), dataflow::once(rows)?);
+    for source in run.flow.inputs() {
+        if source.id == stream.id {
+            continue;
+        }
+        let SourceRef::Table(name) = &source.from else {
+            return Err(Error::unsupported("files that are not read as a stream")
+                .with("flow", &run.flow.name)
+                .help("write STREAM read_files(…), or read them into a table first"));
+        };
+        let table = run.runner.catalog.load(&tables::ident(name)?).await?;
+        let table = IcebergTable::new(table, SnapshotSelector::Head)?;
+        providers.insert(source.id.clone(), Arc::new(table));
+    }
+    Ok(providers)
+}

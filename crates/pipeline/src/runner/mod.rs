@@ -1,0 +1,322 @@
+//! Brings the tables of a pipeline up to date.
+//!
+//! The runner walks the flows in the order of the graph. For each it learns what is new in the
+//! flow's source since the progress recorded in the target table, pins that range, runs the flow's
+//! query over it, and commits rows, progress and dead letters together. A flow that fails leaves
+//! its table as it was; flows that need it are skipped.
+
+mod append;
+mod dataflow;
+mod dead_letters;
+mod expectations;
+mod files;
+mod inputs;
+mod refresh;
+mod schemas;
+mod sink;
+mod start;
+mod tables;
+mod types;
+mod upsert;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use berglake_catalog::Catalog;
+use berglake_format::storage::Storage;
+use berglake_format::{Environment, Error, Result, failpoint};
+use berglake_query::{Engine, EngineOptions};
+
+use crate::Project;
+use crate::language::{Flow, Pipeline, TableName, Write};
+use crate::report::{FlowKind, FlowPlan, FlowReport, FlowStatus, PlannedAction, RunPlan, RunReport};
+
+use schemas::Schemas;
+pub use tables::{DEAD_LETTER_PROPERTY, PIPELINE_PROPERTY};
+
+/// What to run and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Only flows into tables of this layer (namespace).
+    pub layer: Option<String>,
+    /// Tables to empty and fill anew from the start of their sources.
+    pub full_refresh: Vec<String>,
+    /// What to do with a flow whose table was rolled back: `None` stops and asks.
+    pub resume: Option<Resume>,
+}
+
+/// What to do with source rows between a rolled-back head and the recorded progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// Reads them again: the rollback undid their rows.
+    Replay,
+    /// Leaves them out: the rollback meant to be rid of them.
+    Skip,
+}
+
+/// Hears of a run while it goes on, for progress bars and logs. All methods do nothing by default.
+pub trait Observer: Send + Sync {
+    /// A flow starts.
+    fn flow_started(&self, flow: &str, target: &str) {
+        let _ = (flow, target);
+    }
+    /// A flow has read this many rows so far.
+    fn rows_read(&self, flow: &str, rows: u64) {
+        let _ = (flow, rows);
+    }
+    /// A flow has ended.
+    fn flow_finished(&self, report: &FlowReport) {
+        let _ = report;
+    }
+}
+
+/// Plans and runs the pipeline of a project.
+pub struct Runner {
+    project: Project,
+    pipeline: Pipeline,
+    catalog: Arc<dyn Catalog>,
+    storage: Storage,
+    environment: Environment,
+    engine: Engine,
+    /// Keeps rows in the order of their source, which decides between rows of equal sequence.
+    ordered: Engine,
+}
+
+impl Runner {
+    /// A runner over these handles. Parses the project's SQL files.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) with all diagnostics of the SQL files.
+    pub fn new(
+        project: &Project,
+        catalog: Arc<dyn Catalog>,
+        storage: Storage,
+        environment: Environment,
+        engine: Engine,
+    ) -> Result<Self> {
+        let pipeline = project.pipeline()?;
+        let options = EngineOptions { partitions: Some(1), ..EngineOptions::default() };
+        let ordered = Engine::new(catalog.clone(), options)?;
+        Ok(Self { project: project.clone(), pipeline, catalog, storage, environment, engine, ordered })
+    }
+
+    /// The parsed pipeline.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Checks everything that can be checked without running: SQL, references, types, sources, and
+    /// whether tables that exist are as defined.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) with what was found.
+    pub async fn validate(&self) -> Result<()> {
+        let schemas = Schemas::of(self).await?;
+        for table in self.pipeline.tables() {
+            tables::existing(self.catalog.as_ref(), &self.project.config.name, &schemas.wanted(table)?)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// What a run would do.
+    ///
+    /// # Errors
+    /// Errors of catalog and storage, and those of [`validate`](Self::validate).
+    pub async fn plan(&self, options: &RunOptions) -> Result<RunPlan> {
+        self.check(options)?;
+        let schemas = Schemas::of(self).await?;
+        let mut flows = Vec::new();
+        for flow in self.selected(options) {
+            let action = match self.plan_flow(flow, &schemas, options).await {
+                Ok(action) => action,
+                Err(error) => PlannedAction::Blocked { reason: error.to_string() },
+            };
+            flows.push(FlowPlan {
+                flow: flow.name.clone(),
+                target: flow.target.to_string(),
+                kind: kind_of(flow),
+                reason: reason_of(flow),
+                action,
+            });
+        }
+        Ok(RunPlan { pipeline: self.project.config.name.clone(), flows })
+    }
+
+    /// Runs the flows in order. A flow that fails is in the report, and those that need it are skipped.
+    ///
+    /// # Errors
+    /// Only what concerns no flow alone: catalog away, an unknown layer, a pipeline that does not plan.
+    pub async fn run(&self, options: &RunOptions, observer: &dyn Observer) -> Result<RunReport> {
+        self.check(options)?;
+        let started = self.environment.clock().now_millis();
+        let schemas = Schemas::of(self).await?;
+        let mut failed: HashSet<TableName> = HashSet::new();
+        let mut reports = Vec::new();
+        for flow in self.selected(options) {
+            failpoint::hit(failpoint::BETWEEN_FLOWS);
+            observer.flow_started(&flow.name, &flow.target.to_string());
+            let flow_started = self.environment.clock().now_millis();
+            let mut report = empty_report(flow);
+            let blocked_by = self.upstream(flow).find(|name| failed.contains(name));
+            if let Some(needs) = blocked_by {
+                report.status = FlowStatus::Skipped;
+                report.error = Some(format!("{needs} could not be brought up to date"));
+            } else if let Err(error) = self.run_flow(flow, &schemas, options, observer, &mut report).await {
+                tracing::error!(flow = flow.name, %error, "flow failed");
+                report.status = FlowStatus::Failed;
+                report.error = Some(error.to_string());
+            }
+            if matches!(report.status, FlowStatus::Failed | FlowStatus::Skipped) {
+                failed.insert(flow.target.clone());
+            }
+            report.elapsed_ms = self.since(flow_started);
+            observer.flow_finished(&report);
+            reports.push(report);
+        }
+        Ok(RunReport {
+            pipeline: self.project.config.name.clone(),
+            flows: reports,
+            elapsed_ms: self.since(started),
+        })
+    }
+
+    fn since(&self, started: i64) -> u64 {
+        u64::try_from(self.environment.clock().now_millis() - started).unwrap_or(0)
+    }
+
+    async fn run_flow(
+        &self,
+        flow: &Flow,
+        schemas: &Schemas,
+        options: &RunOptions,
+        observer: &dyn Observer,
+        report: &mut FlowReport,
+    ) -> Result<()> {
+        let definition = self.definition(flow)?;
+        let wanted = schemas.wanted(definition)?;
+        tables::ensure(self.catalog.as_ref(), &self.project.config, &wanted).await?;
+        let run = FlowRun { runner: self, flow, schemas, options, observer };
+        match &flow.write {
+            Write::Append => append::run(&run, report).await,
+            Write::Upsert { .. } => upsert::run(&run, report).await,
+            Write::Replace => refresh::run(&run, report).await,
+        }
+    }
+
+    async fn plan_flow(
+        &self,
+        flow: &Flow,
+        schemas: &Schemas,
+        options: &RunOptions,
+    ) -> Result<PlannedAction> {
+        let wanted = schemas.wanted(self.definition(flow)?)?;
+        let target =
+            tables::existing(self.catalog.as_ref(), &self.project.config.name, &wanted).await?;
+        inputs::describe(self, flow, target.as_ref(), options).await
+    }
+
+    fn definition(&self, flow: &Flow) -> Result<&crate::language::Table> {
+        self.pipeline.table(&flow.target).ok_or_else(|| {
+            Error::internal("a flow writes a table that is not defined").with("flow", &flow.name)
+        })
+    }
+
+    fn selected<'a>(&'a self, options: &'a RunOptions) -> impl Iterator<Item = &'a Flow> {
+        self.pipeline.flows().iter().filter(move |flow| {
+            options.layer.as_ref().is_none_or(|layer| flow.target.namespace().join(".") == *layer)
+        })
+    }
+
+    fn upstream<'a>(&'a self, flow: &'a Flow) -> impl Iterator<Item = &'a TableName> {
+        self.pipeline
+            .table(&flow.target)
+            .into_iter()
+            .flat_map(|table| &table.upstream)
+            .chain([&flow.target])
+    }
+
+    fn check(&self, options: &RunOptions) -> Result<()> {
+        if let Some(layer) = &options.layer {
+            let layers = self.pipeline.layers();
+            if !layers.contains(layer) {
+                return Err(Error::invalid(format!("the pipeline has no layer {layer:?}"))
+                    .help(format!("it has {}", layers.join(", "))));
+            }
+        }
+        for table in &options.full_refresh {
+            if !self.pipeline.tables().iter().any(|known| known.name().to_string() == *table) {
+                let known: Vec<_> =
+                    self.pipeline.tables().iter().map(|table| table.name().to_string()).collect();
+                return Err(Error::invalid(format!("the pipeline has no table {table:?}"))
+                    .help(format!("it has {}", known.join(", "))));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One flow in one run.
+struct FlowRun<'a> {
+    runner: &'a Runner,
+    flow: &'a Flow,
+    schemas: &'a Schemas,
+    options: &'a RunOptions,
+    observer: &'a dyn Observer,
+}
+
+impl FlowRun<'_> {
+    fn full_refresh(&self) -> bool {
+        self.options.full_refresh.contains(&self.flow.target.to_string())
+    }
+
+    /// The name under which the flow's progress is recorded: it outlives a change of the definition.
+    fn progress_key(&self) -> String {
+        progress_key(&self.runner.project, self.flow)
+    }
+}
+
+fn progress_key(project: &Project, flow: &Flow) -> String {
+    format!("{}.{}", project.config.name, flow.name)
+}
+
+fn kind_of(flow: &Flow) -> FlowKind {
+    match flow.write {
+        Write::Append => FlowKind::Append,
+        Write::Upsert { .. } => FlowKind::Upsert,
+        Write::Replace => FlowKind::FullRefresh,
+    }
+}
+
+fn reason_of(flow: &Flow) -> String {
+    match &flow.write {
+        Write::Append => "a streaming table processes each source row once".into(),
+        Write::Upsert { keys, .. } => format!("AUTO CDC keeps the newest row of each ({})", keys.join(", ")),
+        Write::Replace => "a materialized view is computed in full when a table that it reads has changed".into(),
+    }
+}
+
+fn empty_report(flow: &Flow) -> FlowReport {
+    FlowReport {
+        flow: flow.name.clone(),
+        target: flow.target.to_string(),
+        kind: kind_of(flow),
+        status: FlowStatus::UpToDate,
+        rows_read: 0,
+        rows_inserted: 0,
+        rows_updated: 0,
+        rows_deleted: 0,
+        rows_superseded: 0,
+        dead_letters: 0,
+        expectations: Vec::new(),
+        snapshot_id: None,
+        warnings: Vec::new(),
+        error: None,
+        elapsed_ms: 0,
+    }
+}
+
+/// An error of the engine as one of ours; ours that travelled through it come back as they were.
+pub(crate) fn engine_error(error: datafusion::error::DataFusionError) -> Error {
+    berglake_query::from_datafusion(error)
+}

@@ -1,0 +1,148 @@
+//! The columns of every table of a pipeline, found by planning its queries without reading rows.
+
+use std::collections::HashMap;
+
+use arrow::datatypes::SchemaRef;
+use berglake_format::{Error, ErrorKind, Result, schema};
+
+use super::dataflow::{self, Providers};
+use super::expectations::Checks;
+use super::files::FileInput;
+use super::tables::{self, Wanted};
+use super::types::table_schema;
+use super::{Runner, progress_key, upsert};
+use crate::language::{Flow, SourceRef, Table, TableName};
+
+/// The columns of each table, and those of each inferred source.
+pub(super) struct Schemas {
+    tables: HashMap<TableName, SchemaRef>,
+    /// Columns of `read_files` by source id, without the columns that the call adds.
+    files: HashMap<String, SchemaRef>,
+}
+
+impl Schemas {
+    /// Plans every flow, in order.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for queries that do not plan, unknown tables, flows
+    /// that do not fit their table's declared columns.
+    pub(super) async fn of(runner: &Runner) -> Result<Self> {
+        let mut schemas = Self { tables: HashMap::new(), files: HashMap::new() };
+        for table in runner.pipeline.tables() {
+            let mut columns = tables::declared_columns(&table.definition);
+            for flow in runner.pipeline.flows_into(table.name()) {
+                let given = schemas.plan(runner, flow).await?;
+                match &columns {
+                    Some(declared) => fits(flow, &given, declared)?,
+                    None => columns = Some(given),
+                }
+            }
+            let columns = columns.ok_or_else(|| {
+                Error::invalid("nothing says what columns the table has").with("table", table.name())
+            })?;
+            schemas.tables.insert(table.name().clone(), columns);
+        }
+        Ok(schemas)
+    }
+
+    /// What the table should be.
+    pub(super) fn wanted<'a>(&'a self, table: &'a Table) -> Result<Wanted<'a>> {
+        let columns = self.tables.get(table.name()).ok_or_else(|| {
+            Error::internal("a table of the pipeline was not planned").with("table", table.name())
+        })?;
+        Ok(Wanted {
+            ident: tables::ident(table.name())?,
+            definition: Some(&table.definition),
+            columns: columns.as_ref(),
+        })
+    }
+
+    /// The columns of a `read_files` call, by the id of its source.
+    pub(super) fn files(&self, source_id: &str) -> Result<SchemaRef> {
+        self.files
+            .get(source_id)
+            .cloned()
+            .ok_or_else(|| Error::internal("a file source was not planned").with("source", source_id))
+    }
+
+    async fn plan(&mut self, runner: &Runner, flow: &Flow) -> Result<SchemaRef> {
+        let mut providers = Providers::new();
+        for source in flow.inputs() {
+            let columns = match &source.from {
+                SourceRef::Table(name) => match self.tables.get(name) {
+                    Some(columns) => columns.clone(),
+                    None => external(runner, name).await?,
+                },
+                SourceRef::Function(function) => {
+                    let input = FileInput::bind(function, &runner.project.root, &runner.storage)?;
+                    let columns = file_columns(runner, flow, &input).await?;
+                    self.files.insert(source.id.clone(), columns.clone());
+                    input.options(columns).output_schema()?
+                }
+            };
+            providers.insert(source.id.clone(), dataflow::schema_only(columns));
+        }
+        let frame = dataflow::plan_flow(&runner.engine, flow, &providers).await?;
+        let columns = upsert::columns(flow, &table_schema(frame.schema().as_arrow()))?;
+        let names: Vec<_> = columns.fields().iter().map(|f| f.name().clone()).collect();
+        let frame = dataflow::keep(frame, &names)?;
+        // Conditions must fit even if no row ever comes.
+        let table = runner.definition(flow)?;
+        Checks::new(&table.definition.expectations).flag(&runner.engine, frame).await?;
+        Ok(columns)
+    }
+}
+
+/// The columns of files: declared, pinned at the first run, or inferred now.
+async fn file_columns(runner: &Runner, flow: &Flow, input: &FileInput) -> Result<SchemaRef> {
+    if input.is_declared() {
+        return input.columns().await;
+    }
+    let key = pinned_key(&progress_key(&runner.project, flow));
+    match runner.catalog.load(&tables::ident(&flow.target)?).await {
+        Ok(table) => match table.metadata().properties().get(&key) {
+            Some(pinned) => {
+                let columns: iceberg::spec::Schema = serde_json::from_str(pinned).map_err(|error| {
+                    Error::corrupt("the pinned columns of a source cannot be read")
+                        .with("table", table.ident())
+                        .with("property", &key)
+                        .source_error(error)
+                })?;
+                schema::to_arrow(&columns)
+            }
+            None => input.columns().await,
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => input.columns().await,
+        Err(error) => Err(error),
+    }
+}
+
+/// The table property that keeps the inferred columns of a flow's files.
+pub(super) fn pinned_key(progress_key: &str) -> String {
+    format!("berglake.source-schema.{progress_key}")
+}
+
+async fn external(runner: &Runner, name: &TableName) -> Result<SchemaRef> {
+    let table = runner.catalog.load(&tables::ident(name)?).await?;
+    schema::to_arrow(table.schema())
+}
+
+fn fits(flow: &Flow, given: &SchemaRef, declared: &SchemaRef) -> Result<()> {
+    for field in given.fields() {
+        if declared.column_with_name(field.name()).is_none() {
+            let known: Vec<_> = declared.fields().iter().map(|f| f.name().as_str()).collect();
+            return Err(Error::invalid(format!("the flow gives a column {:?} that the table does not declare", field.name()))
+                .with("flow", &flow.name)
+                .with("table", &flow.target)
+                .help(format!("the table declares {}", known.join(", "))));
+        }
+    }
+    for field in declared.fields() {
+        if !field.is_nullable() && given.column_with_name(field.name()).is_none() {
+            return Err(Error::invalid(format!("the flow does not give the column {:?}, which is NOT NULL", field.name()))
+                .with("flow", &flow.name)
+                .with("table", &flow.target));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! Iceberg tables for DataFusion: one snapshot of a table, or a plan that was pinned earlier.
+
+mod columns;
+mod filter;
+mod morsel;
+mod readers;
+mod source;
+mod statistics;
+mod values;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
+use async_trait::async_trait;
+use berglake_format::deletes::DeleteLoader;
+use berglake_format::plan::{ScanPlan, ScanTask, SnapshotSelector};
+use berglake_format::schema::to_arrow;
+use berglake_format::storage::{Location, StoreRoot};
+use berglake_format::{Error, Result, Table};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::{Result as DataFusionResult, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::object_store::ObjectMeta;
+use datafusion::physical_plan::ExecutionPlan;
+use iceberg::expr::Predicate;
+use iceberg::spec::{
+    DEFAULT_SCHEMA_NAME_MAPPING, Literal, NameMapping, SchemaRef, Transform, Type,
+};
+
+use self::columns::{ByFieldId, Constants};
+use self::readers::Readers;
+use self::source::{IcebergSource, Shared, TaskFile};
+use crate::error::to_datafusion;
+
+/// A table of the lakehouse as a table of DataFusion. It never changes: rows that others commit
+/// meanwhile are seen by a table that is loaded later.
+#[derive(Debug, Clone)]
+pub struct IcebergTable {
+    rows: Rows,
+    schema: SchemaRef,
+    arrow_schema: ArrowSchemaRef,
+}
+
+#[derive(Debug, Clone)]
+enum Rows {
+    Snapshot {
+        table: Table,
+        selector: SnapshotSelector,
+    },
+    Pinned(Arc<ScanPlan>),
+}
+
+impl IcebergTable {
+    /// The rows of a snapshot. Files are planned when the table is scanned, with the filters of that
+    /// scan.
+    ///
+    /// # Errors
+    /// [`NotFound`](berglake_format::ErrorKind::NotFound) for a snapshot, a time or a ref that the
+    /// table does not have; [`Unsupported`](berglake_format::ErrorKind::Unsupported) for a column
+    /// type without Arrow form.
+    pub fn new(table: Table, selector: SnapshotSelector) -> Result<Self> {
+        let (_, schema) = table.scan().snapshot(selector.clone()).resolve()?;
+        let arrow_schema = engine_schema(&*to_arrow(&schema)?);
+        Ok(Self {
+            rows: Rows::Snapshot { table, selector },
+            schema,
+            arrow_schema,
+        })
+    }
+
+    /// The rows of a plan, all of them: a scan of this table prunes inside files, not files.
+    ///
+    /// # Errors
+    /// [`Unsupported`](berglake_format::ErrorKind::Unsupported) for a column type without Arrow form.
+    pub fn from_plan(plan: ScanPlan) -> Result<Self> {
+        let schema = Arc::clone(&plan.schema);
+        let arrow_schema = engine_schema(&*to_arrow(&schema)?);
+        Ok(Self {
+            rows: Rows::Pinned(Arc::new(plan)),
+            schema,
+            arrow_schema,
+        })
+    }
+
+    /// The table that the rows are of.
+    pub fn table(&self) -> &Table {
+        match &self.rows {
+            Rows::Snapshot { table, .. } => table,
+            Rows::Pinned(plan) => &plan.table,
+        }
+    }
+
+    async fn plan(&self, filters: &[Expr]) -> Result<ScanPlan> {
+        match &self.rows {
+            Rows::Snapshot { table, selector } => {
+                let predicate = filter::predicate(filters, &self.schema);
+                tracing::debug!(table = %table.ident(), %predicate, "planning a scan");
+                let mut scan = table.scan().snapshot(selector.clone());
+                if predicate != Predicate::AlwaysTrue {
+                    scan = scan.filter(predicate);
+                }
+                scan.plan().await
+            }
+            Rows::Pinned(plan) => Ok(plan.as_ref().clone()),
+        }
+    }
+
+    fn scan_plan(
+        &self,
+        plan: ScanPlan,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let storage = plan.table.storage().clone();
+        let defaults = Arc::new(self.defaults());
+        let mut files = Vec::with_capacity(plan.tasks.len());
+        for task in &plan.tasks {
+            files.push(self.file(&plan, task, &defaults).map_err(to_datafusion)?);
+        }
+        let statistics = statistics::of_files(
+            files.iter().filter_map(|file| file.statistics.as_deref()),
+            self.arrow_schema.fields().len(),
+        );
+        let options = &state.config_options().execution.parquet;
+        let readers = Arc::new(Readers::new(
+            storage.clone(),
+            state.runtime_env().cache_manager.get_file_metadata_cache(),
+        ));
+        let mut parquet = ParquetSource::new(Arc::clone(&self.arrow_schema))
+            .with_table_parquet_options(TableParquetOptions {
+                global: options.clone(),
+                ..TableParquetOptions::default()
+            })
+            .with_parquet_file_reader_factory(Arc::clone(&readers) as _);
+        if let Some(hint) = options.metadata_size_hint {
+            parquet = parquet.with_metadata_size_hint(hint);
+        }
+        let shared = Shared {
+            summary: summary(&plan),
+            deletes: DeleteLoader::new(storage),
+            readers,
+            columns: ByFieldId {
+                names: name_mapping(&plan.table).map_err(to_datafusion)?,
+                constants: defaults,
+            },
+            footer_size_hint: options.metadata_size_hint,
+            plan,
+        };
+        let source = IcebergSource::new(Arc::new(parquet), Arc::new(shared));
+        let groups = groups(files, state.config().target_partitions());
+        // Each file is opened in its own store by the readers; this address is not used.
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+                .with_file_groups(groups)
+                .with_statistics(statistics)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// Initial defaults of columns, for files that were written before the column was added.
+    fn defaults(&self) -> Constants {
+        self.schema
+            .as_struct()
+            .fields()
+            .iter()
+            .zip(self.arrow_schema.fields())
+            .filter_map(|(field, arrow_field)| {
+                let value = values::default_value(
+                    field.initial_default.as_ref()?,
+                    &field.field_type,
+                    arrow_field.data_type(),
+                )?;
+                Some((field.id, value))
+            })
+            .collect()
+    }
+
+    fn file(
+        &self,
+        plan: &ScanPlan,
+        task: &ScanTask,
+        defaults: &Arc<Constants>,
+    ) -> Result<PartitionedFile> {
+        let location = Location::parse(task.file.file_path())?;
+        let statistics = statistics::of_file(task, &self.schema, &self.arrow_schema);
+        let meta = ObjectMeta {
+            location: location.object_path()?,
+            last_modified: cache_mark(location.root()),
+            size: task.file.file_size_in_bytes(),
+            e_tag: None,
+            version: None,
+        };
+        let constants = match self.identity_values(plan, task) {
+            values if values.is_empty() => Arc::clone(defaults),
+            values => {
+                let mut all = defaults.as_ref().clone();
+                all.extend(values);
+                Arc::new(all)
+            }
+        };
+        let task_file = TaskFile {
+            task: Arc::new(task.clone()),
+            root: location.root().clone(),
+            constants,
+        };
+        Ok(PartitionedFile::from(meta)
+            .with_statistics(Arc::new(statistics))
+            .with_extension(Arc::new(task_file)))
+    }
+
+    /// Values of identity partitions. Files that came from Hive-style folders lack these columns.
+    fn identity_values(&self, plan: &ScanPlan, task: &ScanTask) -> Constants {
+        let metadata = plan.table.metadata();
+        let Some(spec) = metadata.partition_spec_by_id(task.spec_id) else {
+            return Constants::new();
+        };
+        spec.fields()
+            .iter()
+            .zip(task.file.partition().iter())
+            .filter(|(field, _)| field.transform == Transform::Identity)
+            .filter_map(|(field, value)| {
+                let place = self
+                    .schema
+                    .as_struct()
+                    .fields()
+                    .iter()
+                    .position(|column| column.id == field.source_id)?;
+                let Type::Primitive(ty) =
+                    self.schema.as_struct().fields()[place].field_type.as_ref()
+                else {
+                    return None;
+                };
+                let Some(Literal::Primitive(value)) = value else {
+                    return None;
+                };
+                let value = values::scalar(value, ty, self.arrow_schema.field(place).data_type())?;
+                Some((field.source_id, value))
+            })
+            .collect()
+    }
+}
+
+#[async_trait]
+impl TableProvider for IcebergTable {
+    fn schema(&self) -> ArrowSchemaRef {
+        Arc::clone(&self.arrow_schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let plan = self.plan(filters).await.map_err(to_datafusion)?;
+        self.scan_plan(plan, state, projection, limit)
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        // Filters choose files, row groups and pages; rows are filtered above the scan.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        None
+    }
+}
+
+/// The schema in which the engine works: strings and binaries are views, which Parquet's reader
+/// fills without copying.
+fn engine_schema(schema: &ArrowSchema) -> ArrowSchemaRef {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let field = field.as_ref().clone();
+            match field.data_type() {
+                DataType::Utf8 => field.with_data_type(DataType::Utf8View),
+                DataType::Binary => field.with_data_type(DataType::BinaryView),
+                _ => field,
+            }
+        })
+        .collect();
+    Arc::new(ArrowSchema::new_with_metadata(
+        fields,
+        schema.metadata().clone(),
+    ))
+}
+
+/// DataFusion's cache of footers goes by path, size and time of modification. Data files are never
+/// modified, so the time is free to tell buckets apart that hold files of one path.
+fn cache_mark(root: &StoreRoot) -> chrono::DateTime<chrono::Utc> {
+    let mark = match root {
+        StoreRoot::File => 0,
+        StoreRoot::Memory => 1,
+        StoreRoot::S3 { bucket } => bucket.bytes().fold(2_i64, |mark, byte| {
+            (mark * 31 + i64::from(byte)) % 1_000_003
+        }),
+    };
+    chrono::DateTime::from_timestamp(mark, 0).unwrap_or_default()
+}
+
+fn name_mapping(table: &Table) -> Result<Option<Arc<NameMapping>>> {
+    let Some(text) = table
+        .metadata()
+        .properties()
+        .get(DEFAULT_SCHEMA_NAME_MAPPING)
+    else {
+        return Ok(None);
+    };
+    let mapping = serde_json::from_str(text).map_err(|error| {
+        Error::corrupt("the table's name mapping is no valid JSON")
+            .with("table", table.ident())
+            .with("property", DEFAULT_SCHEMA_NAME_MAPPING)
+            .source_error(error)
+    })?;
+    Ok(Some(Arc::new(mapping)))
+}
+
+/// Files in groups of about equal size, the largest first, so that each partition has work to do.
+/// Large files are split further by DataFusion.
+fn groups(mut files: Vec<PartitionedFile>, partitions: usize) -> Vec<FileGroup> {
+    let count = partitions.min(files.len()).max(1);
+    let mut groups = vec![(0_u64, Vec::new()); count];
+    files.sort_by_key(|file| std::cmp::Reverse(file.object_meta.size));
+    for file in files {
+        let smallest = groups.iter_mut().min_by_key(|(size, _)| *size);
+        if let Some((size, group)) = smallest {
+            *size += file.object_meta.size.max(1);
+            group.push(file);
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(_, files)| FileGroup::new(files))
+        .collect()
+}
+
+/// What EXPLAIN shows of a plan.
+fn summary(plan: &ScanPlan) -> String {
+    let metrics = &plan.metrics;
+    let snapshot = plan
+        .snapshot
+        .as_ref()
+        .map_or_else(|| "none".to_string(), |s| s.snapshot_id().to_string());
+    format!(
+        "table={}, snapshot={snapshot}, files={}/{}, manifests={}/{}, bytes={}, deletes={}",
+        plan.table.ident(),
+        metrics.files.saturating_sub(metrics.files_pruned),
+        metrics.files,
+        metrics.manifests.saturating_sub(metrics.manifests_pruned),
+        metrics.manifests,
+        metrics.bytes,
+        metrics.delete_files,
+    )
+}
