@@ -49,8 +49,9 @@ fmt: ## check the formatting
 clippy: ## clippy on all targets, warnings are errors
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
+# `--examples` for the same reason as in `build`: shares the checked dependencies with clippy.
 doc: ## build the API documentation, warnings are errors
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --lib --bins --examples
 
 # The advisory database is a git repository that an offline CI cannot fetch, so advisories are not
 # part of the gate; run `cargo deny check advisories` where the network allows it.

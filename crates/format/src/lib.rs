@@ -16,6 +16,8 @@ mod environment;
 mod error;
 pub mod evaluate;
 pub mod failpoint;
+#[cfg(test)]
+mod fixture;
 pub mod inspect;
 pub mod plan;
 pub mod properties;

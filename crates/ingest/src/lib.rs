@@ -2,12 +2,14 @@
 //!
 //! This crate reads files ([`files`]) and decodes their records into Arrow batches of a declared
 //! schema ([`decode`]); what cannot be decoded becomes a dead letter ([`dead_letter`]) instead of
-//! an error, with its bytes, its coordinates and the reason.
+//! an error, with its bytes, its coordinates and the reason. Rows are appended or upserted ([`sink`])
+//! in commits that record how far their flow has come ([`progress`]).
 //!
 //! It does not guess: a schema is declared, or inferred once and then kept; a value that does not
 //! fit its column is not bent until it does. It schedules nothing and keeps no state of its own.
 //!
-//! Read first: [`files::FileStore`], [`decode::FileReader`], [`dead_letter::DeadLetter`].
+//! Read first: [`files::FileStore`], [`decode::FileReader`], [`dead_letter::DeadLetter`],
+//! [`sink::Upsert`].
 #![deny(missing_docs)]
 
 pub mod dead_letter;
@@ -15,5 +17,10 @@ pub mod decode;
 mod error;
 pub mod files;
 pub mod progress;
+pub mod sink;
 
 pub use self::error::{IngestError, Result};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

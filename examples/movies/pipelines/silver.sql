@@ -28,7 +28,7 @@ CREATE TEMPORARY VIEW movies_cleaned AS
     `IMDB Votes` AS votes,
     `Rotten Tomatoes Rating` AS tomatometer,
     coalesce(updated_at, TIMESTAMP '2010-12-31 00:00:00') AS updated_at
-  FROM movies_dated;
+  FROM STREAM(movies_dated);
 
 CREATE OR REFRESH STREAMING TABLE silver.movies_clean (
   CONSTRAINT has_title EXPECT (title IS NOT NULL AND title <> '') ON VIOLATION DROP ROW,

@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use berglake_format::{Error, ErrorKind, Result};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
@@ -14,7 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Sqli
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::SqlCatalogConfig;
-use super::fault::{Cause, CommitFault, Dialect, Fault, commit_fault, fault, is_sqlite_busy};
+use super::fault::{Cause, CommitFault, Dialect, Fault, commit_fault, fault};
 
 /// A row: its columns as text.
 pub(super) type Row = Vec<Option<String>>;
@@ -30,7 +29,6 @@ pub(super) struct Database {
     place: String,
     /// SQLite has one writer at a time and its lock is polled; those of this program queue here.
     gate: Arc<Mutex<()>>,
-    patience: Duration,
 }
 
 impl fmt::Debug for Database {
@@ -96,7 +94,6 @@ impl Database {
             pool: Pool::Sqlite(pool),
             place,
             gate: Arc::default(),
-            patience: config.busy_timeout,
         })
     }
 
@@ -131,7 +128,6 @@ impl Database {
             pool: Pool::Postgres(pool),
             place,
             gate: Arc::default(),
-            patience: config.busy_timeout,
         })
     }
 
@@ -171,7 +167,12 @@ impl Database {
         let (inner, gate) = match &self.pool {
             Pool::Sqlite(pool) => {
                 let gate = self.gate.clone().lock_owned().await;
-                (Inner::Sqlite(self.begin_immediate(pool).await?), Some(gate))
+                // SQLite's write lock is taken at once, and waited for as long as the busy timeout
+                // says: a transaction that reads first and writes later may find at the write that
+                // another one came between, and can then only fail.
+                let begun = pool.begin_with("BEGIN IMMEDIATE").await;
+                let inner = begun.map_err(|error| self.fault(error))?;
+                (Inner::Sqlite(inner), Some(gate))
             }
             Pool::Postgres(pool) => {
                 let begun = pool.begin().await;
@@ -184,35 +185,6 @@ impl Database {
             inner,
             _gate: gate,
         })
-    }
-
-    /// Takes SQLite's write lock at once: a transaction that reads first and writes later may find
-    /// at the write that another one came between, and can then only fail.
-    async fn begin_immediate(
-        &self,
-        pool: &SqlitePool,
-    ) -> Result<sqlx::Transaction<'static, Sqlite>, Fault> {
-        let deadline = tokio::time::Instant::now() + self.patience;
-        loop {
-            match pool.begin_with("BEGIN IMMEDIATE").await {
-                Ok(transaction) => return Ok(transaction),
-                // SQLite waits by itself, but gives up at once where it suspects a deadlock.
-                Err(error) if is_busy(&error) && tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                Err(error) => return Err(self.fault(error)),
-            }
-        }
-    }
-}
-
-fn is_busy(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(database) => database
-            .code()
-            .and_then(|code| code.parse().ok())
-            .is_some_and(is_sqlite_busy),
-        _ => false,
     }
 }
 

@@ -140,7 +140,7 @@ pub(super) fn commit_fault(dialect: Dialect, place: &str, error: sqlx::Error) ->
 }
 
 /// Whether this extended result code says that another connection holds a lock.
-pub(super) fn is_sqlite_busy(code: i32) -> bool {
+fn is_sqlite_busy(code: i32) -> bool {
     // SQLITE_BUSY and SQLITE_LOCKED
     matches!(code & 0xff, 5 | 6)
 }

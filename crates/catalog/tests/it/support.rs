@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use berglake_catalog::{Catalog, NewTable, SqlCatalog, SqlCatalogConfig};
-use berglake_format::commit::{Mark, Operation, PlannedChange, TableChange};
+use berglake_format::commit::{CommitOutcome, ConflictReason, TableChange};
+use berglake_format::snapshot::{Append, CommitNotes};
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{Environment, NamespaceIdent, Result, Table, TableIdent};
+use futures::TryStreamExt;
 use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use iceberg::{TableRequirement, TableUpdate};
 
@@ -84,35 +85,54 @@ pub fn set(ident: &TableIdent, base: &Table, pairs: &[(&str, &str)]) -> TableCha
     }
 }
 
-/// Adds one to a number that is kept in a property: lost updates and doubled ones both show.
-pub struct Increment {
-    pub key: String,
-    pub writer: String,
+/// An append without files whose snapshot carries this token.
+pub fn token(token: &str) -> Append {
+    Append {
+        files: Vec::new(),
+        notes: CommitNotes {
+            summary: [("token".to_string(), token.to_string())].into(),
+            properties: HashMap::new(),
+        },
+    }
 }
 
-#[async_trait]
-impl Operation for Increment {
-    async fn plan(&self, base: &Table) -> Result<Option<PlannedChange>> {
-        let now: u64 = base
-            .metadata()
-            .properties()
-            .get(&self.key)
-            .map_or(0, |value| value.parse().unwrap());
-        let next = (now + 1).to_string();
-        // The token is unique to the attempt, so that it can be found after a lost answer.
-        let token = base.environment().ids().uuid().to_string();
-        let token_key = format!("token.{}", self.writer);
-        Ok(Some(PlannedChange {
-            change: set(
-                base.ident(),
-                base,
-                &[(&self.key, &next), (&token_key, &token)],
-            ),
-            mark: Mark::Property {
-                key: token_key,
-                value: token,
-            },
-            scratch: Vec::new(),
-        }))
+/// The tokens of all snapshots, sorted: a lost commit and a doubled one both show.
+pub fn tokens(table: &Table) -> Vec<String> {
+    let mut tokens: Vec<String> = table
+        .metadata()
+        .snapshots()
+        .filter_map(|snapshot| snapshot.summary().additional_properties.get("token"))
+        .cloned()
+        .collect();
+    tokens.sort_unstable();
+    tokens
+}
+
+/// The names of the files below a table's folder, sorted.
+pub async fn files(table: &Table) -> Vec<String> {
+    let folder = table.location().unwrap();
+    let listing = table.storage().list(&folder).unwrap();
+    let mut files: Vec<String> = listing
+        .map_ok(|file| file.location.to_string())
+        .try_collect()
+        .await
+        .unwrap();
+    files.sort_unstable();
+    files
+}
+
+/// A conflict's reason; anything else fails the test.
+pub fn conflict(outcome: CommitOutcome) -> (TableIdent, ConflictReason) {
+    match outcome {
+        CommitOutcome::Conflict { ident, reason } => (ident, reason),
+        other => panic!("a conflict was expected: {other:?}"),
+    }
+}
+
+/// The tables of a commit that was made; anything else fails the test.
+pub fn committed(outcome: CommitOutcome) -> Vec<Table> {
+    match outcome {
+        CommitOutcome::Committed(tables) => tables,
+        other => panic!("a commit was expected: {other:?}"),
     }
 }

@@ -1,26 +1,56 @@
 //! Delete files: loading them, and turning them into selections of rows.
+//!
+//! Which delete files apply to a data file is decided in planning; here they are read. Position
+//! deletes and deletion vectors give [positions](DeleteLoader::positions), which become
+//! [row selections](selections) of a Parquet file. Equality deletes give a
+//! [set of keys](EqualityDeletes) that rows are held against.
 
-use std::sync::Arc;
+mod equality;
+mod position;
+mod vector;
 
-use parquet::arrow::arrow_reader::RowSelection;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use roaring::RoaringTreemap;
+use tokio::sync::OnceCell;
 
-use crate::Result;
-use crate::plan::ScanTask;
-use crate::storage::Storage;
+use crate::plan::{DeleteFile, ScanTask};
+use crate::storage::{Storage, normalize};
+use crate::{Result, Table, task};
 
-/// The positions that the task's position-delete files and deletion vector delete in its data file.
+pub use equality::EqualityDeletes;
+
+use equality::Keys;
+use position::DeletedByFile;
+
+/// A cache in which each entry is made once, however many ask for it at the same time.
+type Once<T> = Mutex<HashMap<String, Arc<OnceCell<Arc<T>>>>>;
+
+/// Loads the deletes of scan tasks.
 ///
-/// A file that serves many tasks is loaded once per loader.
+/// A delete file that serves many tasks is loaded once per loader. Cheap to clone; clones share what
+/// they load.
 #[derive(Debug, Clone)]
 pub struct DeleteLoader {
-    _storage: Storage,
+    storage: Storage,
+    cache: Arc<Cache>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    positions: Once<DeletedByFile>,
+    keys: Once<Keys>,
 }
 
 impl DeleteLoader {
     /// A loader with an empty cache.
     pub fn new(storage: Storage) -> Self {
-        todo!("{storage:?}")
+        Self {
+            storage,
+            cache: Arc::default(),
+        }
     }
 
     /// The deleted positions of the task's data file, or none if no position is deleted.
@@ -28,13 +58,101 @@ impl DeleteLoader {
     /// # Errors
     /// Errors of the storage and [`Corrupt`](crate::ErrorKind::Corrupt), with the delete file's path.
     pub async fn positions(&self, task: &ScanTask) -> Result<Option<Arc<RoaringTreemap>>> {
-        todo!("{task:?}")
+        let path = normalize(task.file.file_path());
+        let mut deleted: Option<Arc<RoaringTreemap>> = None;
+        for delete in &task.position_deletes {
+            let loaded = self.load_positions(delete).await?;
+            let Some(more) = loaded.get(&path) else {
+                continue;
+            };
+            deleted = Some(match deleted {
+                None => more.clone(),
+                Some(already) => Arc::new(already.as_ref() | more.as_ref()),
+            });
+        }
+        Ok(deleted.filter(|deleted| !deleted.is_empty()))
     }
+
+    /// The keys that the task's equality deletes delete in its data file, or none if it has none.
+    ///
+    /// # Errors
+    /// As [`positions`](Self::positions).
+    pub async fn equality(
+        &self,
+        table: &Table,
+        task: &ScanTask,
+    ) -> Result<Option<EqualityDeletes>> {
+        EqualityDeletes::load(self, table, &task.equality_deletes).await
+    }
+
+    async fn load_positions(&self, delete: &Arc<DeleteFile>) -> Result<Arc<DeletedByFile>> {
+        let file = &delete.file;
+        // Many deletion vectors share one Puffin file.
+        let key = format!(
+            "{}#{}",
+            file.file_path(),
+            file.content_offset().unwrap_or_default()
+        );
+        let cell = cell(&self.cache.positions, key);
+        let loaded = cell.get_or_try_init(|| {
+            let (storage, delete) = (self.storage.clone(), delete.clone());
+            task::decode(file.file_path(), async move {
+                position::load(&storage, &delete.file).await.map(Arc::new)
+            })
+        });
+        loaded.await.cloned()
+    }
+}
+
+fn cell<T>(cache: &Once<T>, key: String) -> Arc<OnceCell<Arc<T>>> {
+    cache
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .entry(key)
+        .or_default()
+        .clone()
 }
 
 /// The rows that are left in each row group, or none where no row of the group is deleted.
 ///
 /// `row_counts` are the row groups' sizes in file order.
 pub fn selections(deleted: &RoaringTreemap, row_counts: &[u64]) -> Vec<Option<RowSelection>> {
-    todo!("{deleted:?} {row_counts:?}")
+    let mut positions = deleted.iter().peekable();
+    let mut start = 0u64;
+    row_counts
+        .iter()
+        .map(|rows| {
+            let end = start.saturating_add(*rows);
+            // Runs of rows that go, as (first, behind the last).
+            let mut runs: Vec<(u64, u64)> = Vec::new();
+            while let Some(position) = positions.next_if(|position| *position < end) {
+                match runs.last_mut() {
+                    Some((_, behind)) if *behind == position => *behind += 1,
+                    _ => runs.push((position, position + 1)),
+                }
+            }
+            let selection = (!runs.is_empty()).then(|| without(&runs, start, end));
+            start = end;
+            selection
+        })
+        .collect()
 }
+
+fn without(runs: &[(u64, u64)], start: u64, end: u64) -> RowSelection {
+    let mut selectors = Vec::with_capacity(2 * runs.len() + 1);
+    let mut at = start;
+    for (first, behind) in runs {
+        if *first > at {
+            selectors.push(RowSelector::select((first - at) as usize));
+        }
+        selectors.push(RowSelector::skip((behind - first) as usize));
+        at = *behind;
+    }
+    if end > at {
+        selectors.push(RowSelector::select((end - at) as usize));
+    }
+    RowSelection::from(selectors)
+}
+
+#[cfg(test)]
+mod tests;

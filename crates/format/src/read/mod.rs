@@ -1,12 +1,26 @@
 //! Reading a plan into Arrow batches, with all deletes applied and columns mapped by field id.
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::Field;
+pub(crate) mod constant;
+pub(crate) mod file;
+pub(crate) mod names;
+mod reshape;
+mod scan;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt};
+use iceberg::metadata_columns::{RESERVED_FIELD_ID_FILE, RESERVED_FIELD_ID_POS};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::Result;
+use crate::deletes::DeleteLoader;
 use crate::plan::{ScanPlan, ScanTask};
+
+pub use reshape::{reshape, reshape_to};
+
+use scan::FileScan;
 
 /// How to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +48,53 @@ pub const FILE_COLUMN: &str = "_file";
 /// Name of the metadata column with a row's position in its data file.
 pub const POS_COLUMN: &str = "_pos";
 
+/// The columns of the batches that a plan is read into.
+///
+/// # Errors
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for a type without Arrow form, with the column.
+pub fn schema(plan: &ScanPlan, options: ReadOptions) -> Result<SchemaRef> {
+    let columns = crate::schema::to_arrow(&plan.schema)?;
+    if !options.positions {
+        return Ok(columns);
+    }
+    let metadata_column = |name, ty, id: i32| {
+        let id = [(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string())];
+        Arc::new(Field::new(name, ty, false).with_metadata(id.into()))
+    };
+    let mut fields = columns.fields().to_vec();
+    fields.push(metadata_column(
+        FILE_COLUMN,
+        DataType::Utf8,
+        RESERVED_FIELD_ID_FILE,
+    ));
+    fields.push(metadata_column(
+        POS_COLUMN,
+        DataType::Int64,
+        RESERVED_FIELD_ID_POS,
+    ));
+    Ok(Arc::new(Schema::new(fields)))
+}
+
 /// Reads all tasks of a plan. The residual filter is *not* applied to rows.
+///
+/// Files are read by tasks of the current Tokio runtime, which end when the stream is dropped.
 ///
 /// # Errors
 /// Each item may be an error that names the file: missing, truncated, corrupt, or lacking a required
 /// column that has no default.
 pub fn read(plan: &ScanPlan, options: ReadOptions) -> BoxStream<'static, Result<RecordBatch>> {
-    todo!("{plan:?} {options:?}")
+    let loader = DeleteLoader::new(plan.table.storage().clone());
+    let scans: Vec<_> = plan
+        .tasks
+        .iter()
+        .map(|task| FileScan::new(plan, task, options, loader.clone()))
+        .collect();
+    let files = stream::iter(scans).map(FileScan::start);
+    if options.concurrency > 1 {
+        files.flatten_unordered(options.concurrency).boxed()
+    } else {
+        files.flatten().boxed()
+    }
 }
 
 /// Reads one task of a plan.
@@ -52,15 +106,9 @@ pub fn read_task(
     task: &ScanTask,
     options: ReadOptions,
 ) -> BoxStream<'static, Result<RecordBatch>> {
-    todo!("{plan:?} {task:?} {options:?}")
+    let loader = DeleteLoader::new(plan.table.storage().clone());
+    FileScan::new(plan, task, options, loader).start()
 }
 
-/// Brings an array of a file's field into the shape of the table's field: nested fields by their ids,
-/// missing ones as their default or NULL, types promoted as the specification allows.
-///
-/// # Errors
-/// [`Corrupt`](crate::ErrorKind::Corrupt) for a type that cannot become the table's, or a missing
-/// required field, with the field's name.
-pub fn reshape(array: &ArrayRef, from: &Field, to: &Field) -> Result<ArrayRef> {
-    todo!("{array:?} {from:?} {to:?}")
-}
+#[cfg(test)]
+mod tests;

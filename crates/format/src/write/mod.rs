@@ -1,10 +1,38 @@
 //! Writing data files and delete files.
+//!
+//! A [`DataWriter`] takes record batches through four steps, each a module: `conform` brings a batch
+//! into the table's shape, `route` splits it by partition, `file` encodes and uploads, `metrics`
+//! describes the finished file. [`write_deletes`] writes positions of deleted rows in the form of the
+//! table's format version.
+
+mod conform;
+mod deletes;
+mod file;
+mod metrics;
+mod route;
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use futures::stream::{self, StreamExt};
 use iceberg::spec::DataFile;
-use roaring::RoaringTreemap;
+use tokio::task::JoinSet;
 
-use crate::{Result, Table};
+pub use deletes::{DeletedRows, write_deletes};
+
+use crate::properties::WriteProperties;
+use crate::storage::Location;
+use crate::{Error, Result, Table};
+
+use conform::Conformer;
+use file::{OpenFile, Shape};
+use route::{PartitionId, Router};
+
+/// Files that are closed at the same time while others are written; each may hold a row group.
+const CLOSING: usize = 1;
+/// Files that are closed at the same time at the end, when most of the time goes into requests.
+const CLOSING_AT_END: usize = 16;
 
 /// A file that was written and is not yet committed.
 ///
@@ -22,8 +50,33 @@ pub struct WrittenFile {
 ///
 /// Rows are routed to their partitions; one file is open per partition as long as memory allows
 /// (the largest is closed when the bound is reached), and files roll at the target size.
+///
+/// Columns are encoded on the runtime's blocking pool, as many at a time as there are cores. Nothing
+/// is committed: [`finish`](Self::finish) gives the files to an operation. A writer whose call failed
+/// must be given up with [`abort`](Self::abort).
 pub struct DataWriter {
-    _table: Table,
+    table: Table,
+    conformer: Conformer,
+    router: Router,
+    shape: Arc<Shape>,
+    folder: Location,
+    open: HashMap<PartitionId, OpenFile>,
+    closing: JoinSet<Result<DataFile>>,
+    done: Vec<WrittenFile>,
+    memory_limit: usize,
+    files: u64,
+    rows: u64,
+}
+
+impl std::fmt::Debug for DataWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataWriter")
+            .field("table", self.table.ident())
+            .field("rows", &self.rows)
+            .field("open", &self.open.len())
+            .field("done", &self.done.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl DataWriter {
@@ -32,14 +85,50 @@ impl DataWriter {
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for table properties that make no sense.
     pub fn new(table: &Table) -> Result<Self> {
-        todo!("{table:?}")
+        let properties = WriteProperties::of(table.metadata())
+            .map_err(|error| error.with("table", table.ident()))?;
+        Self::with_properties(table, &properties)
+    }
+
+    /// A writer for this table with other settings than its own.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_properties(table: &Table, properties: &WriteProperties) -> Result<Self> {
+        let at = |error: Error| error.with("table", table.ident());
+        let metadata = table.metadata();
+        let schema = metadata.current_schema().clone();
+        let spec = metadata.default_partition_spec();
+        let conformer = Conformer::new(schema.clone()).map_err(at)?;
+        let shape = Shape::new(
+            table.storage().clone(),
+            &schema,
+            conformer.arrow_schema().clone(),
+            spec.spec_id(),
+            properties,
+        );
+        Ok(Self {
+            table: table.clone(),
+            router: Router::new(spec, &schema).map_err(at)?,
+            shape: Arc::new(shape.map_err(at)?),
+            conformer,
+            folder: table.data_location()?,
+            open: HashMap::new(),
+            closing: JoinSet::new(),
+            done: Vec::new(),
+            memory_limit: 256 << 20,
+            files: 0,
+            rows: 0,
+        })
     }
 
     /// Bounds the bytes that all open files hold in memory. The default is 256 MiB.
+    ///
+    /// One batch and the files that are just being closed come on top.
     #[must_use]
-    pub fn memory_limit(self, bytes: usize) -> Self {
-        let _ = bytes;
-        todo!()
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = bytes;
+        self
     }
 
     /// Writes rows. Columns are matched by name; a missing optional column is its write default or
@@ -47,53 +136,184 @@ impl DataWriter {
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an unknown or missing column, a type that
-    /// does not fit, or a NULL in a required column, with column and row; errors of the storage.
+    /// does not fit, or a NULL in a required column, with column and row; errors of the storage. After
+    /// an `InvalidInput` nothing of the batch was taken, and the writer can go on.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        todo!("{batch:?}")
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let at = |error: Error| error.with("table", self.table.ident());
+        let conformed = self.conformer.conform(batch).map_err(at)?;
+        let parts = self.router.route(&conformed).map_err(at)?;
+        drop(conformed);
+        for (partition, part) in parts {
+            self.push(partition, part).await?;
+        }
+        self.rows += batch.num_rows() as u64;
+        self.keep_memory_bound().await
+    }
+
+    async fn push(&mut self, partition: PartitionId, rows: RecordBatch) -> Result<()> {
+        let mut rest = Some(rows);
+        while let Some(rows) = rest {
+            if !self.open.contains_key(&partition) {
+                let file = self.create(partition)?;
+                self.open.insert(partition, file);
+            }
+            let Some(file) = self.open.get_mut(&partition) else {
+                return Err(Error::internal("an open file is not open"));
+            };
+            rest = file.push(rows).await?;
+            if file.is_full() {
+                self.close(partition, CLOSING).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, partition: PartitionId) -> Result<OpenFile> {
+        let known = self.router.partition(partition);
+        let known = known.ok_or_else(|| Error::internal("a partition is not known"))?;
+        let name = file_name(self.files, &self.table, ".parquet");
+        self.files += 1;
+        let location = match known.path.as_str() {
+            "" => self.folder.join(&name),
+            path => self.folder.join(&format!("{path}/{name}")),
+        };
+        Ok(OpenFile::new(
+            self.shape.clone(),
+            location,
+            known.values.clone(),
+        ))
+    }
+
+    /// Closes the file of a partition in the background, with at most so many others.
+    async fn close(&mut self, partition: PartitionId, at_once: usize) -> Result<()> {
+        if let Some(file) = self.open.remove(&partition) {
+            while self.closing.len() >= at_once {
+                self.join_one().await?;
+            }
+            self.closing.spawn(file.finish());
+        }
+        Ok(())
+    }
+
+    async fn join_one(&mut self) -> Result<()> {
+        if let Some(closed) = self.closing.join_next().await {
+            let closed = closed.map_err(|error| {
+                Error::internal("a task that closes a file has stopped").source_error(error)
+            })?;
+            let file = closed?;
+            self.done.push(self.written(file));
+        }
+        Ok(())
+    }
+
+    fn written(&self, file: DataFile) -> WrittenFile {
+        WrittenFile {
+            file,
+            spec_id: self.shape.spec_id,
+        }
+    }
+
+    async fn keep_memory_bound(&mut self) -> Result<()> {
+        let mut held: usize = self.open.values().map(OpenFile::memory).sum();
+        while held > self.memory_limit {
+            let largest = self
+                .open
+                .iter()
+                .max_by_key(|(id, file)| (file.memory(), **id));
+            let Some((id, bytes)) = largest.map(|(id, file)| (*id, file.memory())) else {
+                break;
+            };
+            tracing::debug!(
+                held,
+                bytes,
+                open = self.open.len(),
+                "memory is full, the largest file is closed early"
+            );
+            // Waited for, unlike a file that rolls: memory is free only when it is uploaded.
+            self.close(id, CLOSING).await?;
+            while !self.closing.is_empty() {
+                self.join_one().await?;
+            }
+            held = held.saturating_sub(bytes);
+        }
+        Ok(())
     }
 
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
-        todo!()
+        self.rows
     }
 
-    /// Closes all files and describes them, with metrics, ready to be committed.
+    /// Closes all files and describes them, with metrics, ready to be committed. Without rows there
+    /// are no files.
     ///
     /// # Errors
-    /// Errors of the storage.
-    pub async fn finish(self) -> Result<Vec<WrittenFile>> {
-        todo!()
+    /// Errors of the storage. The files that were written are deleted then.
+    pub async fn finish(mut self) -> Result<Vec<WrittenFile>> {
+        match self.finish_all().await {
+            Ok(()) => {
+                let mut files = std::mem::take(&mut self.done);
+                // By name below the table means by partition and counter, the same in each run.
+                files.sort_by(|a, b| a.file.file_path().cmp(b.file.file_path()));
+                Ok(files)
+            }
+            Err(error) => {
+                self.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn finish_all(&mut self) -> Result<()> {
+        let mut ids: Vec<PartitionId> = self.open.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.close(id, CLOSING_AT_END).await?;
+        }
+        while !self.closing.is_empty() {
+            self.join_one().await?;
+        }
+        Ok(())
     }
 
     /// Gives up: deletes what was written.
-    pub async fn abort(self) {
-        todo!()
+    pub async fn abort(mut self) {
+        for (_, file) in self.open.drain() {
+            file.abort().await;
+        }
+        // Files that are being closed are let finish: stopped half-way they would leave more behind.
+        while let Some(closed) = self.closing.join_next().await {
+            if let Ok(Ok(file)) = closed {
+                let file = self.written(file);
+                self.done.push(file);
+            }
+        }
+        discard(&self.table, &self.done).await;
     }
 }
 
-/// Rows of one data file that are deleted.
-#[derive(Debug, Clone)]
-pub struct DeletedRows {
-    /// The data file, as it stands in the manifest.
-    pub data_file: DataFile,
-    /// The partition spec that the data file was written with.
-    pub spec_id: i32,
-    /// The positions of the deleted rows, from 0 in file order.
-    pub positions: RoaringTreemap,
-}
-
-/// Writes deletes in the form of the table's format version: on V2 one position-delete Parquet file
-/// per data file (`referenced_data_file` set, bounds of the path equal and untruncated), on V3 one
-/// Puffin file of deletion vectors, one vector per data file. On V3 the caller passes the *merged*
-/// positions of the new and the existing vector.
-///
-/// # Errors
-/// Errors of the storage; [`InvalidInput`](crate::ErrorKind::InvalidInput) for empty positions.
-pub async fn write_deletes(table: &Table, deletes: &[DeletedRows]) -> Result<Vec<WrittenFile>> {
-    todo!("{table:?} {deletes:?}")
+/// A name that no other file has.
+fn file_name(counter: u64, table: &Table, ending: &str) -> String {
+    format!("{counter:05}-{}{ending}", table.environment().ids().uuid())
 }
 
 /// Deletes files that were written and will not be committed. A file that stays is an orphan.
 pub async fn discard(table: &Table, files: &[WrittenFile]) {
-    todo!("{table:?} {files:?}")
+    stream::iter(files)
+        .for_each_concurrent(8, |WrittenFile { file, .. }| async move {
+            let deleted = match Location::parse(file.file_path()) {
+                Ok(location) => table.storage().delete(&location).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = deleted {
+                tracing::warn!(%error, path = file.file_path(), "an uncommitted file stays behind");
+            }
+        })
+        .await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,8 @@ impl FlowId {
     pub fn new(name: impl Into<Arc<str>>) -> Result<Self> {
         let name = name.into();
         if name.trim().is_empty() || name.chars().any(char::is_control) {
-            return Err(Error::invalid("this cannot be the name of a flow").with("flow", format!("{name:?}")));
+            return Err(Error::invalid("this cannot be the name of a flow")
+                .with("flow", format!("{name:?}")));
         }
         Ok(Self(name))
     }
@@ -100,7 +101,10 @@ impl From<&SourceFile> for FileMark {
             Some(tag) => Version::ETag(tag.clone()),
             None => Version::Modified(file.last_modified.trunc_subsecs(6)),
         };
-        Self { size: file.size, version }
+        Self {
+            size: file.size,
+            version,
+        }
     }
 }
 
@@ -121,12 +125,16 @@ pub enum Delta {
     },
     /// Files, all of their records.
     Files(FileSet),
+    /// Nothing: the flow was set back to its start.
+    Start,
 }
 
 impl Delta {
     /// The delta that takes these files.
     pub fn files<'a>(files: impl IntoIterator<Item = &'a SourceFile>) -> Self {
-        let marks = files.into_iter().map(|file| (file.location.to_string(), file.into()));
+        let marks = files
+            .into_iter()
+            .map(|file| (file.location.to_string(), file.into()));
         Self::Files(marks.collect())
     }
 }
@@ -143,36 +151,68 @@ pub enum Position {
     },
     /// Files.
     Files(FileSet),
+    /// Nothing: the flow was set back to its start.
+    Start,
 }
 
 impl Position {
     /// The position after a delta, if the delta begins where this position is.
     fn advanced(before: Option<&Self>, delta: &Delta) -> Result<Self, String> {
         match (before, delta) {
-            (None, Delta::Table { source, from: None, to }) => {
-                Ok(Self::Table { source: *source, at: *to })
-            }
-            (Some(Self::Table { source, at }), Delta::Table { source: same, from, to }) => {
+            (
+                None,
+                Delta::Table {
+                    source,
+                    from: None,
+                    to,
+                },
+            ) => Ok(Self::Table {
+                source: *source,
+                at: *to,
+            }),
+            (
+                Some(Self::Table { source, at }),
+                Delta::Table {
+                    source: same,
+                    from,
+                    to,
+                },
+            ) => {
                 if source != same {
                     return Err(format!("the source is table {same} and was table {source}"));
                 }
                 if *from != Some(*at) {
-                    return Err(format!("the batch begins behind {from:?} and the flow is at {at}"));
+                    return Err(format!(
+                        "the batch begins behind {from:?} and the flow is at {at}"
+                    ));
                 }
-                Ok(Self::Table { source: *source, at: *to })
+                Ok(Self::Table {
+                    source: *source,
+                    at: *to,
+                })
             }
-            (None, Delta::Table { from: Some(from), .. }) => {
-                Err(format!("the batch begins behind {from} and the flow has no progress"))
-            }
+            (
+                None,
+                Delta::Table {
+                    from: Some(from), ..
+                },
+            ) => Err(format!(
+                "the batch begins behind {from} and the flow has no progress"
+            )),
             (None, Delta::Files(files)) => Ok(Self::Files(files.clone())),
             (Some(Self::Files(known)), Delta::Files(files)) => {
                 if let Some(twice) = files.keys().find(|location| known.contains_key(*location)) {
                     return Err(format!("the flow has taken {twice} already"));
                 }
                 let mut all = known.clone();
-                all.extend(files.iter().map(|(location, mark)| (location.clone(), mark.clone())));
+                all.extend(
+                    files
+                        .iter()
+                        .map(|(location, mark)| (location.clone(), mark.clone())),
+                );
                 Ok(Self::Files(all))
             }
+            (_, Delta::Start) => Err("a batch is no way back to the start".to_owned()),
             (Some(_), _) => Err("the flow had a source of another kind".to_owned()),
         }
     }
@@ -187,6 +227,7 @@ impl Position {
                 Self::Files(known)
             }
             (_, Delta::Files(files)) => Self::Files(files),
+            (_, Delta::Start) => Self::Start,
         }
     }
 
@@ -194,14 +235,15 @@ impl Position {
     /// cannot be told, in the inner place that it is the start.
     fn undone(self, delta: &Delta) -> Option<Option<Self>> {
         match (self, delta) {
-            (_, Delta::Table { source, from, .. }) => {
-                Some(from.map(|at| Self::Table { source: *source, at }))
-            }
+            (_, Delta::Table { source, from, .. }) => Some(from.map(|at| Self::Table {
+                source: *source,
+                at,
+            })),
             (Self::Files(mut known), Delta::Files(files)) => {
                 known.retain(|location, _| !files.contains_key(location));
                 Some((!known.is_empty()).then_some(Self::Files(known)))
             }
-            (Self::Table { .. }, Delta::Files(_)) => None,
+            (Self::Table { .. } | Self::Start, Delta::Files(_)) | (_, Delta::Start) => None,
         }
     }
 }
@@ -297,7 +339,10 @@ impl Progress {
             // An expired ancestor is older than all that is left.
             End::Expired => {
                 metadata.snapshot_by_id(cached.snapshot).is_none()
-                    && walk.passed.last().is_some_and(|oldest| cached.sequence < oldest.sequence_number())
+                    && walk
+                        .passed
+                        .last()
+                        .is_some_and(|oldest| cached.sequence < oldest.sequence_number())
             }
             End::Root => false,
         };
@@ -320,6 +365,7 @@ impl Progress {
     pub fn resume(self, flow: &FlowId, resume: Option<Resume>) -> Result<Option<Position>> {
         let rolled_back = match self {
             Self::Fresh => return Ok(None),
+            Self::At(Position::Start) => return Ok(None),
             Self::At(position) => return Ok(Some(position)),
             Self::RolledBack(rolled_back) => rolled_back,
         };
@@ -330,8 +376,10 @@ impl Progress {
                 .help(help))
         };
         match (resume, rolled_back.head) {
+            (Some(Resume::Skip), _) if rolled_back.recorded == Position::Start => Ok(None),
             (Some(Resume::Skip), _) => Ok(Some(rolled_back.recorded)),
             (Some(Resume::Replay), HeadPosition::Start) => Ok(None),
+            (Some(Resume::Replay), HeadPosition::At(Position::Start)) => Ok(None),
             (Some(Resume::Replay), HeadPosition::At(position)) => Ok(Some(position)),
             (Some(Resume::Replay), HeadPosition::Expired) => stop(
                 "the table was rolled back, and the snapshots that say what to replay have expired",
@@ -385,13 +433,35 @@ impl Step {
         }
         let position = Position::advanced(self.from.as_ref(), &self.delta)
             .map_err(|reason| Error::invalid(reason).with("flow", &self.flow))?;
-        let cached =
-            Cached { snapshot: next.id, sequence: next.sequence_number, position };
-        let key = self.flow.key();
-        notes.summary.insert(key.clone(), encode_delta(&self.delta)?);
-        notes.properties.insert(key, encode_cached(&cached)?);
-        Ok(())
+        write_records(&self.flow, &self.delta, position, next, notes)
     }
+}
+
+/// Adds the records that set a flow back to its start, whatever the table says. The commit that
+/// carries them removes all rows.
+///
+/// # Errors
+/// [`Internal`](ErrorKind::Internal) if the record cannot be written as JSON.
+pub fn record_start(flow: &FlowId, next: NextSnapshot, notes: &mut CommitNotes) -> Result<()> {
+    write_records(flow, &Delta::Start, Position::Start, next, notes)
+}
+
+fn write_records(
+    flow: &FlowId,
+    delta: &Delta,
+    position: Position,
+    next: NextSnapshot,
+    notes: &mut CommitNotes,
+) -> Result<()> {
+    let cached = Cached {
+        snapshot: next.id,
+        sequence: next.sequence_number,
+        position,
+    };
+    let key = flow.key();
+    notes.summary.insert(key.clone(), encode_delta(delta)?);
+    notes.properties.insert(key, encode_cached(&cached)?);
+    Ok(())
 }
 
 /// The files of a listing that a flow has not taken.
@@ -453,29 +523,45 @@ impl<'a> Walk<'a> {
         let mut next = start;
         while let Some(id) = next {
             if is_goal(id) {
-                return Self { passed, end: End::Found, found: Some(id) };
+                return Self {
+                    passed,
+                    end: End::Found,
+                    found: Some(id),
+                };
             }
             let Some(snapshot) = metadata.snapshot_by_id(id).filter(|_| seen.insert(id)) else {
-                return Self { passed, end: End::Expired, found: None };
+                return Self {
+                    passed,
+                    end: End::Expired,
+                    found: None,
+                };
             };
             passed.push(snapshot);
             next = snapshot.parent_snapshot_id();
         }
-        Self { passed, end: End::Root, found: None }
+        Self {
+            passed,
+            end: End::Root,
+            found: None,
+        }
     }
 }
 
 fn delta_of(snapshot: &SnapshotRef, flow: &FlowId) -> Result<Option<Delta>> {
     match snapshot.summary().additional_properties.get(&flow.key()) {
-        Some(text) => decode_delta(text)
-            .map(Some)
-            .map_err(|error| error.with("flow", flow).with("snapshot", snapshot.snapshot_id())),
+        Some(text) => decode_delta(text).map(Some).map_err(|error| {
+            error
+                .with("flow", flow)
+                .with("snapshot", snapshot.snapshot_id())
+        }),
         None => Ok(None),
     }
 }
 
 fn replay(start: Option<Position>, deltas: impl IntoIterator<Item = Delta>) -> Option<Position> {
-    deltas.into_iter().fold(start, |position, delta| Some(Position::replayed(position, delta)))
+    deltas.into_iter().fold(start, |position, delta| {
+        Some(Position::replayed(position, delta))
+    })
 }
 
 /// What the head's ancestry says when the property's snapshot is not on it: the property without the
@@ -491,9 +577,14 @@ fn head_position(
     if head.end == End::Root {
         return Ok(told(replay(None, on_head)));
     }
-    let ancestors: HashSet<i64> =
-        head.passed.iter().map(|snapshot| snapshot.snapshot_id()).collect();
-    let lost = Walk::from(metadata, Some(cached.snapshot), |id| ancestors.contains(&id));
+    let ancestors: HashSet<i64> = head
+        .passed
+        .iter()
+        .map(|snapshot| snapshot.snapshot_id())
+        .collect();
+    let lost = Walk::from(metadata, Some(cached.snapshot), |id| {
+        ancestors.contains(&id)
+    });
     if let Some(fork) = lost.found {
         let mut position = Some(cached.position.clone());
         for snapshot in &lost.passed {

@@ -193,12 +193,12 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// When anything but a whole number comes next.
     pub(super) fn integer(&mut self, what: &str) -> Result<Spanned<u64>, Problem> {
-        if let Token::Number(text, _) = self.peek() {
-            if let Ok(number) = text.parse() {
-                let span = self.span();
-                self.advance();
-                return Ok(Spanned::new(number, span));
-            }
+        if let Token::Number(text, _) = self.peek()
+            && let Ok(number) = text.parse()
+        {
+            let span = self.span();
+            self.advance();
+            return Ok(Spanned::new(number, span));
         }
         Err(self.unexpected(&format!("{what}, a whole number")))
     }
@@ -232,7 +232,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn take_until(&mut self, stop: impl Fn(&Cursor<'a>) -> bool) -> Cursor<'a> {
         let start = self.index;
         let mut depth = 0_usize;
-        while !self.is_done() && !(depth == 0 && stop(self)) {
+        while !self.is_done() && (depth > 0 || !stop(self)) {
             match self.peek() {
                 Token::LParen => depth += 1,
                 Token::RParen => depth = depth.saturating_sub(1),

@@ -275,7 +275,7 @@ impl Diagnostics {
         if problems.is_empty() {
             return None;
         }
-        problems.sort_by(|a, b| a.span.cmp(&b.span));
+        problems.sort_by_key(|problem| problem.span);
         problems.dedup();
         Some(Self(
             problems

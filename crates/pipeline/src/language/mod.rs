@@ -28,6 +28,7 @@ mod lexer;
 mod queries;
 mod shape;
 mod statements;
+mod streams;
 mod suggest;
 mod types;
 mod validate;

@@ -21,7 +21,7 @@ use super::diagnostics::{FileId, Problem, Span};
 use super::fingerprint::Fingerprint;
 use super::functions;
 use super::lexer::{DIALECT, span_of, to_sql_span};
-use super::{shape, suggest};
+use super::{shape, streams, suggest};
 
 /// Hands out the names of sources, unique within a project.
 #[derive(Debug, Default)]
@@ -86,7 +86,12 @@ fn misplaced_clause(cursor: &Cursor<'_>) -> Result<(), Vec<Problem>> {
     rest.take_until(clause);
     match rest.word() {
         Some(word) => {
-            let message = format!("{} must stand before AS", word.to_uppercase());
+            let by = if rest.at_words(&["PARTITIONED"]) {
+                " BY"
+            } else {
+                ""
+            };
+            let message = format!("{}{by} must stand before AS", word.to_uppercase());
             let help = "the query is the last part of the statement";
             Err(vec![Problem::new(rest.span(), message).help(help)])
         }
@@ -102,11 +107,11 @@ fn read(
     let file = cursor.file();
     let whole = cursor.rest_span();
     let fingerprint = Fingerprint::of_tokens(&tokens);
-    let tokens = parenthesise_streams(file, tokens).map_err(|problem| vec![problem])?;
+    let tokens = streams::parenthesise(file, tokens).map_err(|problem| vec![problem])?;
     let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens.clone());
     let parsed = parser
         .parse_query()
-        .map_err(|error| vec![parse_problem(error, cursor)])?;
+        .map_err(|error| vec![parse_problem(error, cursor, "query")])?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         let place = span_of(file, next.span).unwrap_or(whole);
@@ -174,7 +179,7 @@ pub(super) fn expression(cursor: &Cursor<'_>, what: &str) -> Result<SqlExpr, Pro
     let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(cursor.rest().to_vec());
     let expr = parser
         .parse_expr()
-        .map_err(|error| parse_problem(error, cursor))?;
+        .map_err(|error| parse_problem(error, cursor, "expression"))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         let place = span_of(cursor.file(), next.span).unwrap_or(span);
@@ -200,7 +205,7 @@ pub(super) fn expression(cursor: &Cursor<'_>, what: &str) -> Result<SqlExpr, Pro
 }
 
 /// Turns sqlparser's message back into a message and a place.
-fn parse_problem(error: ParserError, cursor: &Cursor<'_>) -> Problem {
+fn parse_problem(error: ParserError, cursor: &Cursor<'_>, what: &str) -> Problem {
     let message = match error {
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
         ParserError::RecursionLimitExceeded => "this is nested too deeply".to_owned(),
@@ -224,7 +229,7 @@ fn parse_problem(error: ParserError, cursor: &Cursor<'_>) -> Problem {
         .replace("Expected: ", "expected ")
         .replace("found: EOF", "found its end");
     let message = message.replace("found: ", "found ");
-    Problem::new(place, format!("this query cannot be read: {message}"))
+    Problem::new(place, format!("this {what} cannot be read: {message}"))
 }
 
 fn writes(body: &SetExpr) -> bool {
@@ -236,113 +241,6 @@ fn writes(body: &SetExpr) -> bool {
         _ => true,
     }
 }
-
-/// Puts parentheses around the operand of each STREAM that has none.
-fn parenthesise_streams(
-    file: FileId,
-    tokens: Vec<TokenWithSpan>,
-) -> Result<Vec<TokenWithSpan>, Problem> {
-    let is_word = |token: Option<&TokenWithSpan>, words: &[&str]| match token.map(|t| &t.token) {
-        Some(Token::Word(word)) => {
-            word.quote_style.is_none() && words.iter().any(|w| word.value.eq_ignore_ascii_case(w))
-        }
-        _ => false,
-    };
-    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    // For each open parenthesis, whether a comma in it separates tables.
-    let mut in_from = vec![false];
-    let mut index = 0;
-    while let Some(token) = tokens.get(index) {
-        let after_table_word = is_word(out.last(), &["FROM", "JOIN"])
-            || (matches!(
-                out.last().map(|t| &t.token),
-                Some(Token::Comma | Token::LParen)
-            ) && in_from.last() == Some(&true));
-        match &token.token {
-            Token::LParen => in_from.push(after_table_word),
-            Token::RParen if in_from.len() > 1 => {
-                in_from.pop();
-            }
-            Token::Word(_) if is_word(Some(token), &["FROM"]) => {
-                if let Some(top) = in_from.last_mut() {
-                    *top = true;
-                }
-            }
-            Token::Word(_) if is_word(Some(token), CLAUSES) => {
-                if let Some(top) = in_from.last_mut() {
-                    *top = false;
-                }
-            }
-            _ => {}
-        }
-        out.push(token.clone());
-        index += 1;
-        if !(after_table_word && is_word(Some(token), &["STREAM"])) {
-            continue;
-        }
-        match tokens.get(index).map(|token| &token.token) {
-            Some(Token::LParen) => continue,
-            Some(Token::Word(_)) if !is_word(tokens.get(index), NOT_A_TABLE) => {}
-            _ => {
-                let place = span_of(file, token.span).unwrap_or(Span::new(file, 0, 0));
-                return Err(
-                    Problem::new(place, "STREAM needs a table or a source function").help(
-                        "write STREAM(name), or `stream` in backticks for a table of that name",
-                    ),
-                );
-            }
-        }
-        let end = operand_end(&tokens, index);
-        let operand = tokens.get(index..end).unwrap_or_default();
-        let edge = |token: Option<&TokenWithSpan>, fallback| token.map_or(fallback, |t| t.span);
-        out.push(TokenWithSpan::new(
-            Token::LParen,
-            edge(operand.first(), token.span),
-        ));
-        out.extend_from_slice(operand);
-        out.push(TokenWithSpan::new(
-            Token::RParen,
-            edge(operand.last(), token.span),
-        ));
-        index = end;
-    }
-    Ok(out)
-}
-
-/// The end of the name and its arguments that start at `index`.
-fn operand_end(tokens: &[TokenWithSpan], index: usize) -> usize {
-    let at = |index: usize| tokens.get(index).map(|token| &token.token);
-    let mut end = index + 1;
-    while at(end) == Some(&Token::Period) && matches!(at(end + 1), Some(Token::Word(_))) {
-        end += 2;
-    }
-    if at(end) == Some(&Token::LParen) {
-        let mut depth = 0_usize;
-        while let Some(token) = at(end) {
-            match token {
-                Token::LParen => depth += 1,
-                Token::RParen => depth -= 1,
-                _ => {}
-            }
-            end += 1;
-            if depth == 0 {
-                break;
-            }
-        }
-    }
-    end
-}
-
-/// Words after which a comma no longer separates tables.
-const CLAUSES: &[&str] = &[
-    "SELECT", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "QUALIFY", "ON",
-];
-
-/// Words that cannot be the operand of STREAM.
-const NOT_A_TABLE: &[&str] = &[
-    "AS", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "ON", "JOIN", "LEFT", "RIGHT", "INNER",
-    "FULL", "CROSS", "UNION", "SELECT", "FROM",
-];
 
 /// Common table expressions of one query, which hide tables of the same name.
 struct Scope {
@@ -440,10 +338,10 @@ impl VisitorMut for Sources<'_> {
             Read::Function(_) => None,
         };
         if let (None, Some(last)) = (&alias, last) {
-            if let Read::Table(table, _) = &read {
-                if table.is_qualified() {
-                    self.shortened.insert(table.clone(), last.clone());
-                }
+            if let Read::Table(table, _) = &read
+                && table.is_qualified()
+            {
+                self.shortened.insert(table.clone(), last.clone());
             }
             *alias = Some(TableAlias {
                 explicit: true,
@@ -452,7 +350,8 @@ impl VisitorMut for Sources<'_> {
                 at: None,
             });
         }
-        *name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(id.clone()))]);
+        let generated = Ident::with_span(to_sql_span(span), id.clone());
+        *name = ObjectName(vec![ObjectNamePart::Identifier(generated)]);
         let from = match read {
             Read::Table(table, _) => SourceRef::Table(table),
             Read::Function(function) => SourceRef::Function(function),

@@ -107,10 +107,16 @@ pub(super) fn check(
     let count = shape.query(query);
     if count > 1 || streams.len() > 1 {
         let place = streams.last().map_or(whole, |(_, span)| *span);
-        shape.found.push(
-            Problem::unsupported(place, "more than one stream in a query")
-                .help("read the other one without STREAM, or write one flow for each"),
-        );
+        let (what, help) = if streams.len() > 1 {
+            let help = "read the other one without STREAM, or write one flow for each";
+            ("more than one stream in a query", help)
+        } else {
+            let help = "the common table expression around it may be named once in FROM";
+            ("a stream that is read more than once", help)
+        };
+        shape
+            .found
+            .push(Problem::unsupported(place, what).help(help));
     } else {
         for (_, span) in streams.iter().filter(|(id, _)| !shape.seen.contains(id)) {
             let message = format!("a stream cannot be read here: {BATCHES}");

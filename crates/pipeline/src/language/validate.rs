@@ -232,14 +232,18 @@ impl Project {
                 flow.name.node
             ),
         };
-        let names: Vec<String> = self
-            .tables
-            .iter()
+        let tables = self.tables.iter();
+        let names: Vec<String> = tables
             .filter(|table| table.kind == TableKind::StreamingTable)
             .map(|table| table.name.node.to_string())
             .collect();
-        let help = suggest::did_you_mean(&name.to_string(), names.iter().map(String::as_str))
-            .unwrap_or_else(|| format!("define it: CREATE OR REFRESH STREAMING TABLE {name}"));
+        let defined = self.table(name).is_some() || self.view(name).is_some();
+        let help = if defined {
+            "flows write streaming tables".to_owned()
+        } else {
+            suggest::did_you_mean(&name.to_string(), names.iter().map(String::as_str))
+                .unwrap_or_else(|| format!("define it: CREATE OR REFRESH STREAMING TABLE {name}"))
+        };
         problems.push(Problem::new(target.span, message).help(help));
     }
 

@@ -107,7 +107,6 @@ async fn write(
         Some(writer) => writer.finish().await?,
         None => Vec::new(),
     };
-    berglake_format::failpoint::hit("dead-letters-written");
     Ok(Written { files, count })
 }
 

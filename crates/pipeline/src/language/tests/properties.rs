@@ -160,3 +160,19 @@ proptest! {
         prop_assert_eq!(prints(changed), prints(read(MOVIES).unwrap()));
     }
 }
+
+#[test]
+fn deep_and_long_texts_are_read_without_exhausting_the_stack() {
+    let view = |expr: &str| format!("CREATE MATERIALIZED VIEW g.t AS SELECT {expr} FROM x.y");
+    check_positions(&view(&"(".repeat(20_000)));
+    check_positions(&view(&"NOT ".repeat(20_000)));
+    check_positions(&view(&format!("1{}", " + 1".repeat(20_000))));
+    check_positions(&view(&format!(
+        "1 FROM x.y{}",
+        " UNION ALL SELECT 1 FROM x.y".repeat(5_000)
+    )));
+    check_positions(&format!(
+        "CREATE STREAMING TABLE b.t (a {}",
+        "STRUCT<a: ".repeat(20_000)
+    ));
+}

@@ -1,0 +1,84 @@
+//! Position deletes: of Parquet files and of deletion vectors.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+use futures::TryStreamExt;
+use iceberg::metadata_columns::{delete_file_path_field, delete_file_pos_field};
+use iceberg::spec::{DataFile, DataFileFormat, MappedField, NameMapping};
+use roaring::RoaringTreemap;
+
+use super::vector;
+use crate::read::file::{Fallbacks, ParquetFile, Wanted};
+use crate::storage::{Storage, normalize};
+use crate::{Error, Result};
+
+/// Deleted positions by the normal spelling of the data file's path.
+pub(super) type DeletedByFile = HashMap<String, Arc<RoaringTreemap>>;
+
+/// Rows that are decoded at once.
+const BATCH_SIZE: usize = 16_384;
+
+/// Loads one delete file.
+pub(super) async fn load(storage: &Storage, file: &DataFile) -> Result<DeletedByFile> {
+    match file.file_format() {
+        DataFileFormat::Puffin => vector::load(storage, file).await,
+        _ => load_parquet(storage, file).await,
+    }
+}
+
+async fn load_parquet(storage: &Storage, file: &DataFile) -> Result<DeletedByFile> {
+    let corrupt = |message: &str| Error::corrupt(message).with("path", file.file_path());
+    let wanted = [
+        Wanted::new(delete_file_path_field())?,
+        Wanted::new(delete_file_pos_field())?,
+    ];
+    // The specification fixes names and ids; some writers leave the ids out.
+    let by_name = |wanted: &Wanted| {
+        let names = vec![wanted.field.name.clone()];
+        MappedField::new(Some(wanted.field.id), names, Vec::new())
+    };
+    let fallbacks = Fallbacks {
+        names: Some(Arc::new(NameMapping::new(
+            wanted.iter().map(by_name).collect(),
+        ))),
+        ..Fallbacks::default()
+    };
+    let mut rows = ParquetFile::open(storage, file)
+        .await?
+        .rows(&wanted, &fallbacks, None, BATCH_SIZE)?;
+
+    let mut deleted: HashMap<String, RoaringTreemap> = HashMap::new();
+    while let Some(rows) = rows.try_next().await? {
+        let [paths, positions] = &rows.columns[..] else {
+            return Err(Error::internal("a delete file was read with other columns"));
+        };
+        if paths.null_count() + positions.null_count() > 0 {
+            return Err(corrupt("a position delete has no path or no position"));
+        }
+        let paths = paths.as_string::<i32>();
+        let positions = positions.as_primitive::<Int64Type>().values();
+        // Rows are sorted by path, so runs of one path are handled together.
+        let mut start = 0;
+        while start < positions.len() {
+            let path = paths.value(start);
+            let mut end = start + 1;
+            while end < positions.len() && paths.value(end) == path {
+                end += 1;
+            }
+            let of_file = deleted.entry(normalize(path)).or_default();
+            for position in &positions[start..end] {
+                let position = u64::try_from(*position)
+                    .map_err(|_| corrupt("a deleted position is negative"))?;
+                of_file.insert(position);
+            }
+            start = end;
+        }
+    }
+    Ok(deleted
+        .into_iter()
+        .map(|(path, positions)| (path, Arc::new(positions)))
+        .collect())
+}

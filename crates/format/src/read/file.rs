@@ -1,0 +1,373 @@
+//! One Parquet file: opened, its columns mapped to the table's by field id, read as a stream.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use futures::stream::{BoxStream, StreamExt};
+use iceberg::spec::{DataFile, DataFileFormat, Literal, NameMapping, NestedFieldRef};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector,
+};
+use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::{ProjectionMask, RowNumber};
+use parquet::errors::ParquetError;
+
+use super::{constant, names, reshape};
+use crate::schema::{field_id, to_arrow_type};
+use crate::storage::{Location, Storage};
+use crate::{Error, Result};
+
+/// Most footers fit into this, so that one request fetches them.
+const FOOTER_HINT: usize = 64 * 1024;
+/// The reader's own name for row numbers; no column of a table can meet it, they are found by id.
+const ROW_NUMBER: &str = "_pos";
+
+/// A Parquet file whose footer was read.
+pub(crate) struct ParquetFile {
+    path: String,
+    input: ParquetObjectReader,
+    footer: ArrowReaderMetadata,
+}
+
+/// A column that is wanted, in Iceberg's and in Arrow's form.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) field: NestedFieldRef,
+    pub(crate) arrow: FieldRef,
+}
+
+impl Wanted {
+    pub(crate) fn new(field: &NestedFieldRef) -> Result<Self> {
+        let ty = to_arrow_type(&field.field_type, &field.name)?;
+        let metadata = HashMap::from([(
+            parquet::arrow::PARQUET_FIELD_ID_META_KEY.to_string(),
+            field.id.to_string(),
+        )]);
+        let arrow = Field::new(&field.name, ty, !field.required).with_metadata(metadata);
+        Ok(Self {
+            field: field.clone(),
+            arrow: Arc::new(arrow),
+        })
+    }
+}
+
+/// What fills columns that a file does not have.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fallbacks {
+    /// Values of identity partitions by field id.
+    pub(crate) partition: HashMap<i32, Option<Literal>>,
+    /// Ids for files without ids.
+    pub(crate) names: Option<Arc<NameMapping>>,
+}
+
+/// Rows of a file: the wanted columns in their order, and the rows' positions in the file.
+pub(crate) struct Rows {
+    pub(crate) columns: Vec<ArrayRef>,
+    pub(crate) positions: Int64Array,
+}
+
+impl ParquetFile {
+    /// Reads the footer.
+    pub(crate) async fn open(storage: &Storage, file: &DataFile) -> Result<Self> {
+        let path = file.file_path().to_string();
+        if file.file_format() != DataFileFormat::Parquet {
+            return Err(Error::unsupported(format!(
+                "files of the format {} are not read",
+                file.file_format()
+            ))
+            .with("path", path));
+        }
+        if file.key_metadata().is_some() {
+            return Err(Error::unsupported("encrypted files are not read").with("path", path));
+        }
+        let location = Location::parse(&path).map_err(|error| error.with("path", &path))?;
+        let size = file.file_size_in_bytes();
+        match Self::read_footer(storage, &location, size).await {
+            Ok((input, footer)) => Ok(Self {
+                path,
+                input,
+                footer,
+            }),
+            // A wrong size in the metadata and a truncated file look alike to the decoder.
+            Err(error) => Err(match storage.head(&location).await {
+                Ok(info) if info.size != size => {
+                    Error::corrupt("the file does not have the size that its manifest records")
+                        .with("path", &path)
+                        .with("recorded", size)
+                        .with("found", info.size)
+                        .source_error(error)
+                }
+                Err(gone) if gone.kind() == crate::ErrorKind::NotFound => gone,
+                _ => failure(error, &path),
+            }),
+        }
+    }
+
+    async fn read_footer(
+        storage: &Storage,
+        location: &Location,
+        size: u64,
+    ) -> Result<(ParquetObjectReader, ArrowReaderMetadata), ParquetError> {
+        let outer = |error: Error| ParquetError::External(Box::new(error));
+        let store = storage.store(location.root()).map_err(outer)?;
+        let path = location.object_path().map_err(outer)?;
+        let mut input = ParquetObjectReader::new(store, path)
+            .with_file_size(size)
+            .with_footer_size_hint(FOOTER_HINT);
+        let row_number =
+            Field::new(ROW_NUMBER, DataType::Int64, false).with_extension_type(RowNumber);
+        // Embedded Arrow schemas are left aside: types follow from Parquet's own, whoever wrote it.
+        let options = ArrowReaderOptions::new()
+            .with_skip_arrow_metadata(true)
+            .with_virtual_columns(vec![Arc::new(row_number)])?;
+        let footer = ArrowReaderMetadata::load_async(&mut input, options).await?;
+        Ok((input, footer))
+    }
+
+    /// The sizes of the row groups in file order.
+    pub(crate) fn row_counts(&self) -> Vec<u64> {
+        let groups = self.footer.metadata().row_groups();
+        groups
+            .iter()
+            .map(|group| u64::try_from(group.num_rows()).unwrap_or_default())
+            .collect()
+    }
+
+    /// Reads the wanted columns of the rows that the selections leave.
+    pub(crate) fn rows(
+        self,
+        wanted: &[Wanted],
+        fallbacks: &Fallbacks,
+        selections: Option<Vec<Option<RowSelection>>>,
+        batch_size: usize,
+    ) -> Result<BoxStream<'static, Result<Rows>>> {
+        let Self {
+            path,
+            input,
+            footer,
+        } = self;
+        let fields = file_columns(footer.schema().fields());
+        let ids = if names::has_ids(&fields) {
+            Ids::InFile
+        } else if let Some(mapping) = &fallbacks.names {
+            Ids::Mapped(mapping.clone())
+        } else {
+            return Err(
+                Error::corrupt("the file has no field ids and the table no name mapping")
+                    .with("path", &path)
+                    .help("set the table property schema.name-mapping.default"),
+            );
+        };
+        let fields = ids.give(&fields);
+
+        let mut leaves = HashSet::new();
+        for column in wanted {
+            if let Some((first, field)) = find(&fields, column.field.id) {
+                needed(field, &column.arrow, first, &mut leaves);
+            }
+        }
+        let mask = ProjectionMask::leaves(footer.parquet_schema(), leaves);
+        let row_counts: Vec<i64> = footer
+            .metadata()
+            .row_groups()
+            .iter()
+            .map(|group| group.num_rows())
+            .collect();
+        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(input, footer)
+            .with_batch_size(batch_size.max(1))
+            .with_projection(mask);
+        if let Some(selections) = selections {
+            builder = builder.with_row_selection(whole(selections, &row_counts));
+        }
+        let stream = builder.build().map_err(|error| failure(error, &path))?;
+        let mapper = Mapper {
+            path,
+            ids,
+            wanted: wanted.to_vec(),
+            partition: fallbacks.partition.clone(),
+        };
+        Ok(stream
+            .map(move |batch| match batch {
+                Ok(batch) => mapper
+                    .map(&batch)
+                    .map_err(|error| error.with("path", &mapper.path)),
+                Err(error) => Err(failure(error, &mapper.path)),
+            })
+            .boxed())
+    }
+}
+
+/// Where field ids come from.
+enum Ids {
+    InFile,
+    Mapped(Arc<NameMapping>),
+}
+
+impl Ids {
+    fn give(&self, fields: &Fields) -> Fields {
+        match self {
+            Self::InFile => fields.clone(),
+            Self::Mapped(mapping) => names::with_ids(fields, &names::top_level(mapping)),
+        }
+    }
+}
+
+/// Turns batches of a file into the wanted columns.
+struct Mapper {
+    path: String,
+    ids: Ids,
+    wanted: Vec<Wanted>,
+    partition: HashMap<i32, Option<Literal>>,
+}
+
+impl Mapper {
+    fn map(&self, batch: &RecordBatch) -> Result<Rows> {
+        let schema = batch.schema();
+        let (fields, arrays) = (schema.fields(), batch.columns());
+        let positions = arrays
+            .last()
+            .and_then(|array| array.as_any().downcast_ref::<Int64Array>())
+            .ok_or_else(|| Error::internal("the reader gave no row numbers"))?
+            .clone();
+        let fields = self.ids.give(&file_columns(fields));
+        let columns = self
+            .wanted
+            .iter()
+            .map(|column| {
+                let at = fields
+                    .iter()
+                    .position(|field| field_id(field) == Some(column.field.id));
+                match at {
+                    Some(at) => {
+                        reshape::reshape_to(&arrays[at], &fields[at], &column.arrow, &column.field)
+                    }
+                    None => self.fill(column, batch.num_rows()),
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Rows { columns, positions })
+    }
+
+    /// A column that the file does not have (specification, "Column Projection").
+    fn fill(&self, column: &Wanted, rows: usize) -> Result<ArrayRef> {
+        let field = &column.field;
+        let value = match self.partition.get(&field.id) {
+            Some(value) => value.as_ref(),
+            None => field.initial_default.as_ref(),
+        };
+        if value.is_none() && field.required {
+            return Err(reshape::missing(&field.name));
+        }
+        constant::column(value, &field.field_type, column.arrow.data_type(), rows)
+            .map_err(|error| error.with("column", &field.name))
+    }
+}
+
+/// The file's own columns: the row number stands behind them.
+fn file_columns(fields: &Fields) -> Fields {
+    let own = fields.len().saturating_sub(1);
+    fields.iter().take(own).cloned().collect()
+}
+
+/// The top-level field with this id, and the index of its first leaf.
+fn find(fields: &Fields, id: i32) -> Option<(usize, &FieldRef)> {
+    let mut first = 0;
+    for field in fields {
+        if field_id(field) == Some(id) {
+            return Some((first, field));
+        }
+        first += leaf_count(field);
+    }
+    None
+}
+
+fn leaf_count(field: &Field) -> usize {
+    children(field).map_or(1, |children| {
+        children.iter().map(|child| leaf_count(child)).sum()
+    })
+}
+
+fn children(field: &Field) -> Option<Fields> {
+    match field.data_type() {
+        DataType::Struct(fields) => Some(fields.clone()),
+        DataType::List(inner)
+        | DataType::LargeList(inner)
+        | DataType::FixedSizeList(inner, _)
+        | DataType::Map(inner, _) => Some(Fields::from(vec![inner.clone()])),
+        _ => None,
+    }
+}
+
+/// Adds the leaves of a file's field that the wanted field needs. Leaves are counted in depth-first
+/// order, as Parquet does.
+fn needed(have: &Field, want: &Field, first: usize, leaves: &mut HashSet<usize>) {
+    let all = |leaves: &mut HashSet<usize>| leaves.extend(first..first + leaf_count(have));
+    match (have.data_type(), want.data_type()) {
+        (DataType::Struct(have), DataType::Struct(want)) => {
+            let before = leaves.len();
+            let mut at = first;
+            for field in have {
+                let wanted = want
+                    .iter()
+                    .find(|want| field_id(want).is_some() && field_id(want) == field_id(field));
+                if let Some(wanted) = wanted {
+                    needed(field, wanted, at, leaves);
+                }
+                at += leaf_count(field);
+            }
+            if leaves.len() == before {
+                // None of its fields is wanted; one is still needed to tell where the struct is NULL.
+                leaves.insert(first);
+            }
+        }
+        (
+            DataType::List(have) | DataType::LargeList(have) | DataType::FixedSizeList(have, _),
+            DataType::List(want),
+        ) => needed(have, want, first, leaves),
+        (DataType::Map(have_entries, _), DataType::Map(want_entries, _)) => {
+            match (have_entries.data_type(), want_entries.data_type()) {
+                (DataType::Struct(have), DataType::Struct(want))
+                    if have.len() == 2 && want.len() == 2 =>
+                {
+                    // Keys are always read whole: a map without them is none.
+                    let keys = leaf_count(&have[0]);
+                    leaves.extend(first..first + keys);
+                    needed(&have[1], &want[1], first + keys, leaves);
+                }
+                _ => all(leaves),
+            }
+        }
+        _ => all(leaves),
+    }
+}
+
+/// One selection over the whole file.
+fn whole(selections: Vec<Option<RowSelection>>, row_counts: &[i64]) -> RowSelection {
+    let mut selectors: Vec<RowSelector> = Vec::new();
+    for (selection, rows) in selections.into_iter().zip(row_counts) {
+        match selection {
+            Some(selection) => selectors.extend(Vec::<RowSelector>::from(selection)),
+            None => selectors.push(RowSelector::select(
+                usize::try_from(*rows).unwrap_or_default(),
+            )),
+        }
+    }
+    RowSelection::from(selectors)
+}
+
+/// A Parquet error as ours: what the store says stays what it is, the rest is a corrupt file.
+fn failure(error: ParquetError, path: &str) -> Error {
+    let error = match error {
+        ParquetError::External(cause) => match cause.downcast::<object_store::Error>() {
+            Ok(store) => Error::from(*store),
+            Err(other) => match other.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(other) => Error::corrupt("the Parquet file cannot be read").source_error(other),
+            },
+        },
+        error => Error::corrupt("the Parquet file cannot be read").source_error(error),
+    };
+    error.with("path", path)
+}

@@ -1,0 +1,509 @@
+//! One Parquet file while it is written.
+//!
+//! Rows are gathered into chunks; each column of a chunk is encoded by a task of its own on the
+//! blocking pool, as many at a time as the shared [`Semaphore`] allows. So a single file uses all
+//! cores as well as many files do, the caller goes on to the next batch meanwhile, and what is in
+//! memory is a chunk, the row group under way and what the upload has not yet sent.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef as ArrowSchemaRef;
+use bytes::Bytes;
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Schema, SchemaRef, Struct,
+};
+use object_store::buffered::BufWriter;
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::{Compression, Type as PhysicalType};
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
+use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::SchemaDescriptor;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::metrics::{self, Leaf};
+use crate::properties::WriteProperties;
+use crate::storage::{Location, Storage};
+use crate::{Error, Result};
+
+/// Up to so many bytes a file is uploaded in one request; above, in parts of this size.
+const UPLOAD_PART: usize = 8 << 20;
+/// More rows are not put into one row group, however few bytes they have: engines divide work by row
+/// groups.
+const MAX_GROUP_ROWS: usize = 1 << 20;
+/// The most bytes of rows that are handed to the encoders at once.
+const MAX_CHUNK: usize = 8 << 20;
+const MIN_CHUNK: usize = 16 << 10;
+
+/// What all files of one writer have in common.
+pub(super) struct Shape {
+    pub storage: Storage,
+    pub arrow: ArrowSchemaRef,
+    pub target_file_size: u64,
+    pub row_group_size: usize,
+    pub spec_id: i32,
+    parquet: SchemaDescriptor,
+    properties: WriterPropertiesPtr,
+    leaves: Vec<Leaf>,
+    /// How many leaves each top-level column has.
+    widths: Vec<usize>,
+    chunk: usize,
+    permits: Arc<Semaphore>,
+}
+
+impl Shape {
+    pub(super) fn new(
+        storage: Storage,
+        schema: &SchemaRef,
+        arrow: ArrowSchemaRef,
+        spec_id: i32,
+        properties: &WriteProperties,
+    ) -> Result<Self> {
+        let leaves = metrics::leaves(schema, &properties.metrics);
+        let json = serde_json::to_string(schema.as_ref()).map_err(|error| {
+            Error::internal("a schema cannot be written as JSON").source_error(error)
+        })?;
+        let footer = vec![KeyValue::new("iceberg.schema".to_string(), json)];
+        let parquet = parquet_schema(&arrow)?;
+        let compression = properties.compression;
+        let properties_ptr =
+            parquet_properties(schema, &leaves, &parquet, properties, compression, footer);
+        let widths = arrow
+            .fields()
+            .iter()
+            .map(|field| metrics::leaf_count(field.data_type()))
+            .collect();
+        let smallest = properties
+            .target_file_size
+            .min(properties.row_group_size as u64)
+            / 16;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Ok(Self {
+            storage,
+            arrow,
+            target_file_size: properties.target_file_size,
+            row_group_size: properties.row_group_size,
+            spec_id,
+            parquet,
+            properties: Arc::new(properties_ptr),
+            leaves,
+            widths,
+            chunk: usize::try_from(smallest)
+                .unwrap_or(MAX_CHUNK)
+                .clamp(MIN_CHUNK, MAX_CHUNK),
+            permits: Arc::new(Semaphore::new(cores)),
+        })
+    }
+}
+
+/// The Parquet schema of Arrow columns, under the root name that Iceberg's writers use.
+pub(super) fn parquet_schema(arrow: &ArrowSchemaRef) -> Result<SchemaDescriptor> {
+    Ok(ArrowSchemaConverter::new()
+        .schema_root("table")
+        .convert(arrow)?)
+}
+
+/// The settings of a Parquet file.
+pub(super) fn parquet_properties(
+    schema: &Schema,
+    leaves: &[Leaf],
+    parquet: &SchemaDescriptor,
+    properties: &WriteProperties,
+    compression: Compression,
+    footer: Vec<KeyValue>,
+) -> WriterProperties {
+    let mut builder = WriterProperties::builder()
+        .set_created_by(concat!("berglake version ", env!("CARGO_PKG_VERSION")).to_string())
+        .set_compression(compression)
+        .set_data_page_size_limit(properties.page_size)
+        .set_data_page_row_count_limit(properties.page_row_limit)
+        .set_dictionary_page_size_limit(properties.dict_size)
+        .set_statistics_truncate_length(metrics::stats_length(leaves))
+        .set_key_value_metadata(Some(footer));
+    for name in &properties.bloom_filter_columns {
+        let Some(id) = schema.field_id_by_name(name) else {
+            continue;
+        };
+        let Some(at) = leaves.iter().position(|leaf| leaf.id == id) else {
+            continue;
+        };
+        let column = parquet.column(at);
+        // Parquet has no bloom filters of truth values.
+        if column.physical_type() == PhysicalType::BOOLEAN {
+            continue;
+        }
+        let fpp = properties
+            .bloom_filter_fpp
+            .get(name)
+            .copied()
+            .unwrap_or(WriteProperties::DEFAULT_BLOOM_FILTER_FPP);
+        builder = builder
+            .set_column_bloom_filter_enabled(column.path().clone(), true)
+            .set_column_bloom_filter_fpp(column.path().clone(), fpp);
+    }
+    builder.build()
+}
+
+/// A file that is open for rows.
+pub(super) struct OpenFile {
+    shape: Arc<Shape>,
+    location: Location,
+    partition: Struct,
+    pending: Vec<RecordBatch>,
+    pending_bytes: usize,
+    in_flight_bytes: usize,
+    file: Option<Parquet>,
+    columns: Vec<Column>,
+    group_rows: usize,
+    /// Encoded bytes of the row group under way, as of the last chunk that was finished.
+    group_bytes: usize,
+    /// The memory that they take.
+    group_memory: usize,
+    written: u64,
+    rows: u64,
+    nans: Vec<Vec<u64>>,
+    upload: Option<BufWriter>,
+}
+
+/// The Parquet writer and its maker of column writers; both are made with the first chunk, so that a
+/// partition with a few rows costs little but these rows.
+struct Parquet {
+    writer: SerializedFileWriter<Vec<u8>>,
+    factory: ArrowRowGroupWriterFactory,
+}
+
+enum Column {
+    Idle(ColumnEncoder),
+    Busy(JoinHandle<Result<ColumnEncoder>>),
+    /// Only while a step fails half-way; the file is lost then.
+    Gone,
+}
+
+/// Encodes one top-level column.
+struct ColumnEncoder {
+    at: usize,
+    leaves: Vec<ArrowColumnWriter>,
+    nans: Vec<u64>,
+    count_nans: bool,
+}
+
+impl ColumnEncoder {
+    fn encode(mut self, shape: &Shape, batches: &[RecordBatch]) -> Result<Self> {
+        let field = shape.arrow.field(self.at);
+        for batch in batches {
+            let array = batch.column(self.at);
+            for (writer, leaf) in self.leaves.iter_mut().zip(compute_leaves(field, array)?) {
+                writer.write(&leaf)?;
+            }
+            if self.count_nans {
+                metrics::count_nans(array, &mut self.nans)?;
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl OpenFile {
+    pub(super) fn new(shape: Arc<Shape>, location: Location, partition: Struct) -> Self {
+        let nans = shape.widths.iter().map(|width| vec![0; *width]).collect();
+        Self {
+            shape,
+            location,
+            partition,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            in_flight_bytes: 0,
+            file: None,
+            columns: Vec::new(),
+            group_rows: 0,
+            group_bytes: 0,
+            group_memory: 0,
+            written: 0,
+            rows: 0,
+            nans,
+            upload: None,
+        }
+    }
+
+    /// The bytes that the file holds in memory, about.
+    pub(super) fn memory(&self) -> usize {
+        let uploading = match self.upload {
+            Some(_) => UPLOAD_PART.min(usize::try_from(self.written).unwrap_or(UPLOAD_PART)),
+            None => 0,
+        };
+        self.pending_bytes + self.in_flight_bytes + self.group_memory + uploading
+    }
+
+    /// Whether the file has reached its target size.
+    pub(super) fn is_full(&self) -> bool {
+        self.written + self.group_bytes as u64 >= self.shape.target_file_size
+    }
+
+    /// Takes as many of these rows as fit into one chunk and gives back the rest.
+    pub(super) async fn push(&mut self, batch: RecordBatch) -> Result<Option<RecordBatch>> {
+        let bytes = slice_memory(&batch)?;
+        let room = self.shape.chunk.saturating_sub(self.pending_bytes);
+        if bytes < room {
+            self.pending_bytes += bytes;
+            self.pending.push(batch);
+            return Ok(None);
+        }
+        let rows = batch.num_rows();
+        // At least one row is taken, however large it is, or nothing would ever move.
+        let fit = (room.saturating_mul(rows) / bytes.max(1)).clamp(1, rows);
+        self.pending_bytes += bytes / rows * fit;
+        self.pending.push(batch.slice(0, fit));
+        self.dispatch().await?;
+        Ok((fit < rows).then(|| batch.slice(fit, rows - fit)))
+    }
+
+    /// Hands the gathered rows to the encoders.
+    async fn dispatch(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.settle().await?;
+        if self.group_bytes >= self.shape.row_group_size || self.group_rows >= MAX_GROUP_ROWS {
+            self.end_group(false).await?;
+        }
+        self.begin_group()?;
+        let mut batches = std::mem::take(&mut self.pending);
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        // Many crumbs, as of a batch that was split over many partitions, are slow to encode singly.
+        if batches.len() > 1 && rows / batches.len() < 1024 {
+            batches = vec![concat_batches(&self.shape.arrow, &batches)?];
+        }
+        self.in_flight_bytes = std::mem::take(&mut self.pending_bytes);
+        self.group_rows += rows;
+        self.rows += rows as u64;
+        let batches: Arc<[RecordBatch]> = batches.into();
+        for column in &mut self.columns {
+            let Column::Idle(encoder) = std::mem::replace(column, Column::Gone) else {
+                return Err(Error::internal("a column is encoded twice at a time"));
+            };
+            let permits = self.shape.permits.clone();
+            let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
+            let (shape, batches) = (self.shape.clone(), batches.clone());
+            *column = Column::Busy(tokio::task::spawn_blocking(move || {
+                let encoder = encoder.encode(&shape, &batches);
+                drop(permit);
+                encoder
+            }));
+        }
+        Ok(())
+    }
+
+    /// Waits until no column is being encoded.
+    async fn settle(&mut self) -> Result<()> {
+        for column in &mut self.columns {
+            if let Column::Busy(task) = column {
+                let encoder = task.await.map_err(|error| stopped().source_error(error))?;
+                *column = Column::Gone;
+                *column = Column::Idle(encoder.map_err(|e| e.with("path", &self.location))?);
+            }
+        }
+        self.in_flight_bytes = 0;
+        let leaves = || {
+            self.columns.iter().flat_map(|column| match column {
+                Column::Idle(encoder) => encoder.leaves.as_slice(),
+                _ => &[],
+            })
+        };
+        self.group_bytes = leaves()
+            .map(ArrowColumnWriter::get_estimated_total_bytes)
+            .sum();
+        self.group_memory = leaves().map(ArrowColumnWriter::memory_size).sum();
+        Ok(())
+    }
+
+    fn begin_group(&mut self) -> Result<()> {
+        if !self.columns.is_empty() {
+            return Ok(());
+        }
+        let shape = &self.shape;
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let root = shape.parquet.root_schema_ptr();
+                let writer = SerializedFileWriter::new(Vec::new(), root, shape.properties.clone())?;
+                let factory = ArrowRowGroupWriterFactory::new(&writer, shape.arrow.clone());
+                none.insert(Parquet { writer, factory })
+            }
+        };
+        let group = file.writer.flushed_row_groups().len();
+        let mut leaves = file.factory.create_column_writers(group)?.into_iter();
+        for (at, width) in shape.widths.iter().enumerate() {
+            self.columns.push(Column::Idle(ColumnEncoder {
+                at,
+                leaves: leaves.by_ref().take(*width).collect(),
+                nans: vec![0; *width],
+                count_nans: metrics::has_floats(shape.arrow.field(at).data_type()),
+            }));
+        }
+        Ok(())
+    }
+
+    /// Writes the row group under way and, on demand, the footer; gives what is there to upload.
+    async fn end_group(&mut self, last: bool) -> Result<Option<ParquetMetaData>> {
+        self.settle().await?;
+        let Some(mut file) = self.file.take() else {
+            return Err(Error::internal("a file without rows was closed"));
+        };
+        let mut encoders = Vec::with_capacity(self.columns.len());
+        for column in self.columns.drain(..) {
+            if let Column::Idle(encoder) = column {
+                for (sum, nans) in self.nans[encoder.at].iter_mut().zip(&encoder.nans) {
+                    *sum += nans;
+                }
+                encoders.push(encoder);
+            }
+        }
+        // A vector that grows by doubling could take twice the row group's size.
+        file.writer.inner_mut().reserve(self.group_bytes);
+        let permits = self.shape.permits.clone();
+        let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
+        let step = move || -> Result<_> {
+            if !encoders.is_empty() {
+                let mut group = file.writer.next_row_group()?;
+                for leaf in encoders.into_iter().flat_map(|encoder| encoder.leaves) {
+                    leaf.close()?.append_to_row_group(&mut group)?;
+                }
+                group.close()?;
+            }
+            let footer = match last {
+                true => Some(file.writer.finish()?),
+                false => None,
+            };
+            file.writer.flush()?;
+            let bytes = Bytes::from(std::mem::take(file.writer.inner_mut()));
+            drop(permit);
+            Ok((file, bytes, footer))
+        };
+        let (file, bytes, footer) = tokio::task::spawn_blocking(step)
+            .await
+            .map_err(|error| stopped().source_error(error))?
+            .map_err(|error| error.with("path", &self.location))?;
+        self.file = Some(file);
+        (self.group_rows, self.group_bytes, self.group_memory) = (0, 0, 0);
+        self.written += bytes.len() as u64;
+        self.send(bytes, last).await?;
+        Ok(footer)
+    }
+
+    async fn send(&mut self, bytes: Bytes, last: bool) -> Result<()> {
+        let storage = &self.shape.storage;
+        // A file that is complete before anything was sent goes in one request, without a copy.
+        if last && self.upload.is_none() && bytes.len() <= UPLOAD_PART {
+            return storage.write(&self.location, bytes).await;
+        }
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            none => {
+                let store = storage.store(self.location.root())?;
+                let path = self.location.object_path()?;
+                let upload = BufWriter::with_capacity(store, path, UPLOAD_PART);
+                none.insert(upload.with_max_concurrency(2))
+            }
+        };
+        let at = |error: Error| error.with("path", &self.location);
+        // In parts, so that the upload's limit of requests in flight is also one of bytes.
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let part = rest.split_to(rest.len().min(UPLOAD_PART));
+            upload.put(part).await.map_err(|error| at(error.into()))?;
+        }
+        if last {
+            upload.shutdown().await.map_err(|error| at(error.into()))?;
+            self.upload = None;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and the footer, and describes the file.
+    pub(super) async fn finish(mut self) -> Result<DataFile> {
+        match self.end().await {
+            Ok(file) => Ok(file),
+            Err(error) => {
+                self.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn end(&mut self) -> Result<DataFile> {
+        self.dispatch().await?;
+        let footer = self
+            .end_group(true)
+            .await?
+            .ok_or_else(|| Error::internal("a Parquet file was closed without a footer"))?;
+        let nans = self.nans.concat();
+        let metrics = metrics::of_file(&self.shape.leaves, &footer, &nans)?;
+        data_file(
+            DataContentType::Data,
+            &self.location,
+            self.partition.clone(),
+            self.shape.spec_id,
+            self.rows,
+            self.written,
+            metrics,
+        )
+        .build()
+        .map_err(|error| Error::internal("a data file cannot be described").source_error(error))
+    }
+
+    /// Gives up what was not yet completely sent.
+    pub(super) async fn abort(mut self) {
+        if let Some(mut upload) = self.upload.take()
+            && let Err(error) = upload.abort().await
+        {
+            tracing::warn!(%error, path = %self.location, "an upload could not be abandoned");
+        }
+    }
+}
+
+/// A Parquet file as manifests describe it.
+pub(super) fn data_file(
+    content: DataContentType,
+    location: &Location,
+    partition: Struct,
+    spec_id: i32,
+    rows: u64,
+    bytes: u64,
+    metrics: metrics::Metrics,
+) -> DataFileBuilder {
+    let mut builder = DataFileBuilder::default();
+    builder
+        .content(content)
+        .file_path(location.to_string())
+        .file_format(DataFileFormat::Parquet)
+        .partition(partition)
+        .partition_spec_id(spec_id)
+        .record_count(rows)
+        .file_size_in_bytes(bytes)
+        .column_sizes(metrics.column_sizes)
+        .value_counts(metrics.value_counts)
+        .null_value_counts(metrics.null_value_counts)
+        .nan_value_counts(metrics.nan_value_counts)
+        .lower_bounds(metrics.lower_bounds)
+        .upper_bounds(metrics.upper_bounds)
+        .split_offsets(Some(metrics.split_offsets));
+    builder
+}
+
+fn stopped() -> Error {
+    Error::internal("a task that encodes a column has stopped")
+}
+
+/// The bytes of a batch's rows, not those of the buffers that it may share with others.
+fn slice_memory(batch: &RecordBatch) -> Result<usize> {
+    let mut bytes = 0;
+    for column in batch.columns() {
+        bytes += column.to_data().get_slice_memory_size()?;
+    }
+    Ok(bytes)
+}
