@@ -86,7 +86,9 @@ fn classify(error: DataFusionError) -> Error {
         ]
         .iter()
         .fold(text, |text, prefix| {
-            text.strip_prefix(prefix).map(str::to_string).unwrap_or(text)
+            text.strip_prefix(prefix)
+                .map(str::to_string)
+                .unwrap_or(text)
         })
     };
     let kind = match error.find_root() {
@@ -123,7 +125,10 @@ fn schema_error(error: &SchemaError) -> Error {
             valid_fields,
         } => {
             let error = Error::invalid(format!("there is no column {:?}", field.flat_name()));
-            let names: Vec<&str> = valid_fields.iter().map(|field| field.name.as_str()).collect();
+            let names: Vec<&str> = valid_fields
+                .iter()
+                .map(|field| field.name.as_str())
+                .collect();
             match advice(&field.name, &names, "columns are") {
                 Some(advice) => error.help(advice),
                 None => error,

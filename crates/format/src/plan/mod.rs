@@ -19,6 +19,7 @@ use crate::snapshot::manifests::{load_entries, load_list};
 use crate::{Error, Result, Table, task};
 
 pub use appended::appended_rows;
+pub(crate) use select::snapshot;
 
 use deletes::DeleteIndex;
 
@@ -89,7 +90,10 @@ impl<'a> ScanBuilder<'a> {
     /// [`NotFound`](crate::ErrorKind::NotFound) for a snapshot or ref that does not exist,
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an unknown column.
     pub fn resolve(&self) -> Result<(Option<SnapshotRef>, SchemaRef)> {
-        todo!()
+        let (snapshot, schema) = snapshot(self.table, &self.selector)?;
+        let schema = select::columns(&schema, self.columns.as_deref())
+            .map_err(|error| error.with("table", self.table.ident()))?;
+        Ok((snapshot, schema))
     }
 
     /// Reads manifest list and manifests, and matches deletes.
@@ -100,7 +104,7 @@ impl<'a> ScanBuilder<'a> {
     /// not fit its column's type, errors of the storage with the path.
     pub async fn plan(self) -> Result<ScanPlan> {
         let table = self.table;
-        let (snapshot, schema) = select::snapshot(table, &self.selector)?;
+        let (snapshot, schema) = snapshot(table, &self.selector)?;
         let projected = select::columns(&schema, self.columns.as_deref())
             .map_err(|error| error.with("table", table.ident()))?;
         let filter = FileFilter::new(table.metadata(), &schema, &self.filter)
@@ -189,7 +193,7 @@ impl ScanPlan {
 }
 
 /// A manifest with its entries.
-type Loaded = (ManifestFile, Vec<Arc<ManifestEntry>>);
+pub(crate) type Loaded = (ManifestFile, Vec<Arc<ManifestEntry>>);
 
 impl ScanPlan {
     /// The manifests of the snapshot that may hold matching files: data, deletes.

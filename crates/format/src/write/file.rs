@@ -363,6 +363,8 @@ impl OpenFile {
                 encoders.push(encoder);
             }
         }
+        // A vector that grows by doubling could take twice the row group's size.
+        file.writer.inner_mut().reserve(self.group_bytes);
         let permits = self.shape.permits.clone();
         let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
         let step = move || -> Result<_> {

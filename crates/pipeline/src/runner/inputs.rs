@@ -2,6 +2,7 @@
 //! is pinned before it is read; exactly what was pinned is recorded when it is committed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use berglake_format::plan::{SnapshotSelector, appended_rows};
@@ -40,8 +41,35 @@ pub(super) struct Batch {
     pub(super) rows: SendableRecordBatchStream,
     /// Records that were no rows, where the source can have some.
     pub(super) dead_letters: Option<mpsc::Receiver<Vec<DeadLetter>>>,
+}
+
+/// What comes next for a flow.
+pub(super) struct Next {
+    /// Nothing where all was taken.
+    pub(super) batch: Option<Batch>,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
+}
+
+/// Counts the rows of a stream while they pass.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// The same stream, counted.
+    pub(super) fn count(&self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        let counter = self.0.clone();
+        let schema = rows.schema();
+        let counted = rows.inspect_ok(move |batch| {
+            counter.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, counted))
+    }
+
+    /// The rows that have passed.
+    pub(super) fn rows(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What is left to take, before it is cut into batches.
@@ -173,13 +201,17 @@ pub(super) async fn describe(
     })
 }
 
-/// The next batch behind this position, or none, with what the user should know.
+/// The next batch behind this position.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) if the source's history does not lead from the position to its
+/// head by appends alone; those of reading the source.
 pub(super) async fn next_batch(
     run: &FlowRun<'_>,
     id: &FlowId,
     target: &Table,
     from: Option<Position>,
-) -> Result<Result<Batch, Vec<String>>> {
+) -> Result<Next> {
     let (runner, flow) = (run.runner, run.flow);
     let step = |delta: Delta| Step {
         flow: id.clone(),
@@ -188,7 +220,7 @@ pub(super) async fn next_batch(
         resume: run.options.resume.map(Into::into),
     };
     match pending_of(runner, flow, from.as_ref()).await? {
-        Pending::Nothing { warnings } => Ok(Err(warnings)),
+        Pending::Nothing { warnings } => Ok(Next { batch: None, warnings }),
         Pending::Files { input, files, warnings } => {
             let max_files = limit(target, "berglake.batch.max-files", MAX_FILES)?;
             let max_bytes = limit(target, "berglake.batch.max-bytes", MAX_BYTES)?;
@@ -206,7 +238,8 @@ pub(super) async fn next_batch(
             let columns = run.schemas.files(&stream_of(flow)?.id)?;
             let (sender, receiver) = mpsc::channel(4);
             let rows = input.read(taken, &input.options(columns), sender)?;
-            Ok(Ok(Batch { step: step(delta), rows, dead_letters: Some(receiver), warnings }))
+            let batch = Batch { step: step(delta), rows, dead_letters: Some(receiver) };
+            Ok(Next { batch: Some(batch), warnings })
         }
         Pending::Rows { table, from: after, to } => {
             let to = cut(&table, after, to, limit(target, "berglake.batch.max-rows", MAX_ROWS)?)?;
@@ -219,12 +252,9 @@ pub(super) async fn next_batch(
             let rows = read(&plan, ReadOptions::default())
                 .map_err(|error| DataFusionError::External(Box::new(error)));
             let delta = Delta::Table { source: table.metadata().uuid(), from: after, to };
-            Ok(Ok(Batch {
-                step: step(delta),
-                rows: Box::pin(RecordBatchStreamAdapter::new(columns, rows)),
-                dead_letters: None,
-                warnings: Vec::new(),
-            }))
+            let rows = Box::pin(RecordBatchStreamAdapter::new(columns, rows));
+            let batch = Batch { step: step(delta), rows, dead_letters: None };
+            Ok(Next { batch: Some(batch), warnings: Vec::new() })
         }
     }
 }

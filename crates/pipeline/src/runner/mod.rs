@@ -14,6 +14,7 @@ mod inputs;
 mod refresh;
 mod schemas;
 mod sink;
+mod start;
 mod tables;
 mod types;
 mod upsert;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use berglake_catalog::Catalog;
 use berglake_format::storage::Storage;
 use berglake_format::{Environment, Error, Result, failpoint};
-use berglake_query::Engine;
+use berglake_query::{Engine, EngineOptions};
 
 use crate::Project;
 use crate::language::{Flow, Pipeline, TableName, Write};
@@ -77,6 +78,8 @@ pub struct Runner {
     storage: Storage,
     environment: Environment,
     engine: Engine,
+    /// Keeps rows in the order of their source, which decides between rows of equal sequence.
+    ordered: Engine,
 }
 
 impl Runner {
@@ -92,7 +95,9 @@ impl Runner {
         engine: Engine,
     ) -> Result<Self> {
         let pipeline = project.pipeline()?;
-        Ok(Self { project: project.clone(), pipeline, catalog, storage, environment, engine })
+        let options = EngineOptions { partitions: Some(1), ..EngineOptions::default() };
+        let ordered = Engine::new(catalog.clone(), options)?;
+        Ok(Self { project: project.clone(), pipeline, catalog, storage, environment, engine, ordered })
     }
 
     /// The parsed pipeline.

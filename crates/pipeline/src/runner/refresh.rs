@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
-use super::{FlowRun, Runner, progress_key, sink, tables};
+use super::{FlowRun, Runner, inputs, progress_key, sink, tables};
 use crate::language::{Flow, SourceRef};
 use crate::report::{FlowReport, FlowStatus, PlannedAction};
 
@@ -120,7 +120,7 @@ pub(super) async fn describe(
 pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()> {
     let (runner, flow) = (run.runner, run.flow);
     let key = Record::key(&run.progress_key());
-    let target = runner.catalog.load(&tables::ident(&flow.target)?).await?;
+    let target = tables::load(run).await?;
     let sources = sources(runner, flow).await?;
     let now = record_of(flow, &sources);
     let seen = Record::of_head(&target, &key)?;
@@ -133,13 +133,13 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
     for (id, table) in &sources {
         providers.insert(id.clone(), Arc::new(IcebergTable::new(table.clone(), SnapshotSelector::Head)?));
     }
-    let session = runner.engine.session();
-    let frame = dataflow::plan_flow(&session, flow, &providers).await?;
+    let frame = dataflow::plan_flow(&runner.engine, flow, &providers).await?;
     let checks = Checks::new(&runner.definition(flow)?.definition.expectations);
-    let frame = checks.flag(&session, frame)?;
-    let written = sink::write_rows(run, &target, frame, &checks, report).await;
+    let frame = checks.flag(&runner.engine, frame).await?;
+    let counted = inputs::Counter::default();
+    let written = sink::write_rows(run, &target, frame, &checks, &counted).await;
     report.expectations = checks.results();
-    let files = written?;
+    let sink::Written { files, rows } = written?;
     report.rows_read = sources.iter().map(|(_, table)| live_rows(table)).sum();
 
     let refresh = Refresh { key, seen, now, files: files.clone() };
@@ -153,6 +153,7 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         Ok(applied) => {
             failpoint::hit(failpoint::BATCH_COMMITTED);
             report.status = FlowStatus::Updated;
+            report.rows_inserted = rows;
             report.snapshot_id = applied.first().and_then(|applied| applied.snapshot_id());
             Ok(())
         }

@@ -6,10 +6,11 @@ use arrow::datatypes::SchemaRef;
 use berglake_format::{Error, ErrorKind, Result, schema};
 
 use super::dataflow::{self, Providers};
+use super::expectations::Checks;
 use super::files::FileInput;
 use super::tables::{self, Wanted};
 use super::types::table_schema;
-use super::{Runner, progress_key};
+use super::{Runner, progress_key, upsert};
 use crate::language::{Flow, SourceRef, Table, TableName};
 
 /// The columns of each table, and those of each inferred source.
@@ -81,12 +82,13 @@ impl Schemas {
             };
             providers.insert(source.id.clone(), dataflow::schema_only(columns));
         }
-        let session = runner.engine.session();
-        let frame = dataflow::plan_flow(&session, flow, &providers).await?;
-        let columns = super::upsert::columns(flow, table_schema(frame.schema().as_arrow()))?;
+        let frame = dataflow::plan_flow(&runner.engine, flow, &providers).await?;
+        let columns = upsert::columns(flow, &table_schema(frame.schema().as_arrow()))?;
+        let names: Vec<_> = columns.fields().iter().map(|f| f.name().clone()).collect();
+        let frame = dataflow::keep(frame, &names)?;
         // Conditions must fit even if no row ever comes.
         let table = runner.definition(flow)?;
-        super::expectations::Checks::new(&table.definition.expectations).flag(&session, frame)?;
+        Checks::new(&table.definition.expectations).flag(&runner.engine, frame).await?;
         Ok(columns)
     }
 }

@@ -32,6 +32,14 @@ pub(super) fn parse_ident(text: &str) -> Result<TableIdent> {
     Ok(TableIdent::from_strs(parts)?)
 }
 
+/// The target of a flow as it stands now.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) if it was dropped.
+pub(super) async fn load(run: &super::FlowRun<'_>) -> Result<Table> {
+    run.runner.catalog.load(&ident(&run.flow.target)?).await
+}
+
 /// What a table should be.
 pub(super) struct Wanted<'a> {
     pub(super) ident: TableIdent,

@@ -143,10 +143,7 @@ impl<'a> Target<'a> {
     }
 
     fn is_float(&self) -> bool {
-        matches!(
-            self.primitive,
-            PrimitiveType::Float | PrimitiveType::Double
-        )
+        matches!(self.primitive, PrimitiveType::Float | PrimitiveType::Double)
     }
 }
 
@@ -207,9 +204,7 @@ fn compare(target: &Target<'_>, op: Operator, literal: &ScalarValue) -> Option<P
         (Operator::LtEq, Place::At(datum)) => column.less_than_or_equal_to(datum),
         (Operator::Gt, Place::At(datum)) => column.greater_than(datum),
         (Operator::GtEq, Place::At(datum)) => column.greater_than_or_equal_to(datum),
-        (Operator::Lt | Operator::LtEq, Place::Above(datum)) => {
-            column.less_than_or_equal_to(datum)
-        }
+        (Operator::Lt | Operator::LtEq, Place::Above(datum)) => column.less_than_or_equal_to(datum),
         (Operator::Gt | Operator::GtEq, Place::Above(datum)) => column.greater_than(datum),
         _ => return None,
     };
@@ -298,8 +293,7 @@ fn place(literal: &ScalarValue, target: &Target<'_>) -> Option<Place> {
         PrimitiveType::Float => {
             let value = float(literal)?;
             let narrow = value as f32;
-            (f64::from(narrow) == value && !value.is_nan())
-                .then(|| Place::At(Datum::float(narrow)))
+            (f64::from(narrow) == value && !value.is_nan()).then(|| Place::At(Datum::float(narrow)))
         }
         PrimitiveType::Double => {
             let value = float(literal)?;

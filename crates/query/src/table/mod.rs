@@ -130,10 +130,7 @@ impl IcebergTable {
         let options = &state.config_options().execution.parquet;
         let readers = Arc::new(Readers::new(
             storage.clone(),
-            state
-                .runtime_env()
-                .cache_manager
-                .get_file_metadata_cache(),
+            state.runtime_env().cache_manager.get_file_metadata_cache(),
         ));
         let mut parquet = ParquetSource::new(Arc::clone(&self.arrow_schema))
             .with_table_parquet_options(TableParquetOptions {
@@ -158,12 +155,13 @@ impl IcebergTable {
         let source = IcebergSource::new(Arc::new(parquet), Arc::new(shared));
         let groups = groups(files, state.config().target_partitions());
         // Each file is opened in its own store by the readers; this address is not used.
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .build();
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+                .with_file_groups(groups)
+                .with_statistics(statistics)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
         Ok(DataSourceExec::from_data_source(config))
     }
 
@@ -235,7 +233,8 @@ impl IcebergTable {
                     .fields()
                     .iter()
                     .position(|column| column.id == field.source_id)?;
-                let Type::Primitive(ty) = self.schema.as_struct().fields()[place].field_type.as_ref()
+                let Type::Primitive(ty) =
+                    self.schema.as_struct().fields()[place].field_type.as_ref()
                 else {
                     return None;
                 };
@@ -310,9 +309,9 @@ fn cache_mark(root: &StoreRoot) -> chrono::DateTime<chrono::Utc> {
     let mark = match root {
         StoreRoot::File => 0,
         StoreRoot::Memory => 1,
-        StoreRoot::S3 { bucket } => bucket
-            .bytes()
-            .fold(2_i64, |mark, byte| (mark * 31 + i64::from(byte)) % 1_000_003),
+        StoreRoot::S3 { bucket } => bucket.bytes().fold(2_i64, |mark, byte| {
+            (mark * 31 + i64::from(byte)) % 1_000_003
+        }),
     };
     chrono::DateTime::from_timestamp(mark, 0).unwrap_or_default()
 }
@@ -341,9 +340,7 @@ fn groups(mut files: Vec<PartitionedFile>, partitions: usize) -> Vec<FileGroup> 
     let mut groups = vec![(0_u64, Vec::new()); count];
     files.sort_by_key(|file| std::cmp::Reverse(file.object_meta.size));
     for file in files {
-        let smallest = groups
-            .iter_mut()
-            .min_by_key(|(size, _)| *size);
+        let smallest = groups.iter_mut().min_by_key(|(size, _)| *size);
         if let Some((size, group)) = smallest {
             *size += file.object_meta.size.max(1);
             group.push(file);

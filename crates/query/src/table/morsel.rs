@@ -82,9 +82,9 @@ impl IcebergMorselizer {
         let config = FileScanConfigBuilder::from(self.config.clone())
             .with_expr_adapter(Some(Arc::new(columns)))
             .build();
-        let opener = self
-            .inner
-            .create_morselizer(Arc::clone(&self.store), &config, self.partition)?;
+        let opener =
+            self.inner
+                .create_morselizer(Arc::clone(&self.store), &config, self.partition)?;
         Ok(Arc::from(opener))
     }
 }
@@ -102,9 +102,7 @@ impl Morselizer for IcebergMorselizer {
             // was split only the first reads.
             let first = file.range.as_ref().is_none_or(|range| range.start == 0);
             return Ok(Box::new(WholeFile {
-                morsel: first
-                    .then(|| self.reader(&task_file.task))
-                    .transpose()?,
+                morsel: first.then(|| self.reader(&task_file.task)).transpose()?,
             }));
         }
         let opener = self.opener(&task_file)?;
@@ -287,7 +285,8 @@ impl ReaderMorsel {
             batch = filter_record_batch(&batch, as_boolean_array(keep.as_ref() as &dyn Array)?)?;
         }
         let projected = self.projector.project_batch(&batch)?;
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let options =
+            arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Ok(RecordBatch::try_new_with_options(
             Arc::clone(&self.output_schema),
             projected.columns().to_vec(),

@@ -17,10 +17,10 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
 use datafusion::object_store::ObjectStore;
+use datafusion::physical_expr::PhysicalSortExpr;
+use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr};
-use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
@@ -118,13 +118,11 @@ impl FileSource for IcebergSource {
     ) -> Result<Box<dyn Morselizer>> {
         // Only what the Parquet source looks at: no limit, because it must not count rows before
         // deletes are applied, and no file groups, because the configuration is kept for each file.
-        let slim = FileScanConfigBuilder::new(
-            config.object_store_url.clone(),
-            Arc::clone(&self.inner),
-        )
-        .with_preserve_order(config.preserve_order)
-        .with_expr_adapter(Some(Arc::new(self.shared.columns.clone())))
-        .build();
+        let slim =
+            FileScanConfigBuilder::new(config.object_store_url.clone(), Arc::clone(&self.inner))
+                .with_preserve_order(config.preserve_order)
+                .with_expr_adapter(Some(Arc::new(self.shared.columns.clone())))
+                .build();
         Ok(Box::new(IcebergMorselizer::new(
             Arc::clone(&self.inner),
             Arc::clone(&self.shared),

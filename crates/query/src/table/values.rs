@@ -36,9 +36,7 @@ pub(super) fn scalar(
         (L::Binary(value), P::Fixed(size)) => {
             S::FixedSizeBinary(i32::try_from(*size).ok()?, Some(value.clone()))
         }
-        (L::UInt128(value), P::Uuid) => {
-            S::FixedSizeBinary(16, Some(value.to_be_bytes().to_vec()))
-        }
+        (L::UInt128(value), P::Uuid) => S::FixedSizeBinary(16, Some(value.to_be_bytes().to_vec())),
         (L::Int128(value), P::Decimal { precision, scale }) => S::Decimal128(
             Some(*value),
             u8::try_from(*precision).ok()?,

@@ -1,0 +1,105 @@
+//! The engine: a catalog, DataFusion, and what both need.
+
+use std::sync::Arc;
+
+use berglake_catalog::Catalog;
+use berglake_format::{Error, Result};
+use datafusion::catalog::TableProvider;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::prelude::SessionConfig;
+
+use crate::error::IntoOurs;
+use crate::functions;
+use crate::lake::{Lake, Pinned};
+use crate::options::EngineOptions;
+use crate::output::QueryOutput;
+use crate::session::Session;
+
+/// Runs SQL over the tables of a catalog. Cheap to clone; all clones share memory bounds and caches.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    catalog: Arc<dyn Catalog>,
+    state: SessionState,
+    namespace: Vec<String>,
+}
+
+impl Engine {
+    /// An engine over a catalog.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for options that make no sense.
+    pub fn new(catalog: Arc<dyn Catalog>, options: EngineOptions) -> Result<Self> {
+        if options.batch_size == 0 || options.partitions == Some(0) {
+            return Err(Error::invalid(
+                "batch size and partitions must be at least 1",
+            ));
+        }
+        let mut runtime = RuntimeEnvBuilder::new().with_metadata_cache_limit(options.footer_cache);
+        if let Some(bytes) = options.memory_limit {
+            runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
+        }
+        if let Some(folder) = options.spill_folder {
+            runtime = runtime.with_temp_file_path(folder);
+        }
+        let mut config = SessionConfig::new()
+            .with_batch_size(options.batch_size)
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(catalog.name(), options.namespace.join("."));
+        if let Some(partitions) = options.partitions {
+            config = config.with_target_partitions(partitions);
+        }
+        let settings = config.options_mut();
+        settings.execution.time_zone = Some("+00:00".to_string());
+        settings.sql_parser.collect_spans = true;
+        let mut state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime.build_arc().ours()?)
+            .with_default_features()
+            .with_catalog_list(Arc::new(Lake::new(Arc::clone(&catalog), Pinned::new())))
+            .build();
+        functions::register(&mut state).ours()?;
+        Ok(Self(Arc::new(Inner {
+            catalog,
+            state,
+            namespace: options.namespace,
+        })))
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.0.catalog
+    }
+
+    /// A new session.
+    pub fn session(&self) -> Session {
+        Session::new(self.clone(), Vec::new())
+    }
+
+    /// A new session that has these tables beside those of the catalog. They hide tables of the
+    /// catalog of the same name; a name may have dots.
+    pub fn session_with(&self, tables: Vec<(String, Arc<dyn TableProvider>)>) -> Session {
+        Session::new(self.clone(), tables)
+    }
+
+    /// Runs one statement in a session of its own.
+    ///
+    /// # Errors
+    /// As [`Session::sql`].
+    pub async fn sql(&self, text: &str) -> Result<QueryOutput> {
+        self.session().sql(text).await
+    }
+
+    pub(crate) fn state(&self) -> &SessionState {
+        &self.0.state
+    }
+
+    pub(crate) fn namespace(&self) -> &[String] {
+        &self.0.namespace
+    }
+}

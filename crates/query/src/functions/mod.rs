@@ -1,0 +1,42 @@
+//! Functions as Spark has them, where DataFusion has none or means something else.
+
+mod dates;
+mod pattern;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::ScalarUDF;
+
+/// Functions of Spark that replace DataFusion's of the same name, because the two differ in meaning:
+/// `concat` is NULL if any part is, `trunc` is for dates, `ceil` and `floor` give whole numbers.
+const REPLACED: &[&str] = &["concat", "trunc", "ceil", "ceiling", "floor"];
+
+/// Registers Spark's functions. Where DataFusion has a function of a name that means the same, its
+/// own stays: it takes more types and is faster.
+pub(crate) fn register(state: &mut SessionState) -> Result<()> {
+    let known: HashSet<String> = state
+        .scalar_functions()
+        .keys()
+        .chain(state.aggregate_functions().keys())
+        .cloned()
+        .collect();
+    for function in datafusion_spark::all_default_scalar_functions() {
+        let name = function.name().to_string();
+        if !known.contains(&name) || REPLACED.contains(&name.as_str()) {
+            state.register_udf(function)?;
+        }
+    }
+    for function in datafusion_spark::all_default_aggregate_functions() {
+        if !known.contains(function.name()) {
+            state.register_udaf(function)?;
+        }
+    }
+    for function in dates::all() {
+        state.register_udf(Arc::new(ScalarUDF::new_from_shared_impl(function)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,426 @@
+//! A session: the current namespace, settings, temporary tables, and the running of statements.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use berglake_format::plan::SnapshotSelector;
+use berglake_format::{Error, Result, Table};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{DataFusionError, ScalarValue, SchemaError};
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::{ExplainStatement, Statement as EngineStatement};
+use datafusion::sql::sqlparser::ast::{Expr, Query};
+use futures::StreamExt;
+
+use crate::engine::Engine;
+use crate::error::{IntoOurs, from_datafusion};
+use crate::lake::{Lake, Pinned};
+use crate::metadata_table::MetadataTableProvider;
+use crate::output::QueryOutput;
+use crate::resolve::{Extra, Found, Resolver, split_dollar};
+use crate::sql::{self, EngineName, Reference, References, Statement, Travel};
+use crate::table::IcebergTable;
+
+/// Columns whose case is put right in one statement, at most.
+const MAX_RESPELLINGS: usize = 500;
+
+/// Statements of one user, one after the other. What `USE` and `SET` say holds for the session.
+pub struct Session {
+    engine: Engine,
+    extra: Extra,
+    settings: Mutex<Settings>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) namespace: Vec<String>,
+    /// Whether tables that pipelines own may be written.
+    pub(crate) force_write: bool,
+    config: SessionConfig,
+}
+
+/// A statement that was parsed and waits to be run.
+#[derive(Debug)]
+pub struct Prepared(Statement);
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("catalog", &self.engine.catalog().name())
+            .field("tables", &self.extra.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(crate) fn new(engine: Engine, tables: Vec<(String, Arc<dyn TableProvider>)>) -> Self {
+        let settings = Settings {
+            namespace: engine.namespace().to_vec(),
+            force_write: false,
+            config: engine.state().config().clone(),
+        };
+        Self {
+            extra: tables.into_iter().collect(),
+            settings: Mutex::new(settings),
+            engine,
+        }
+    }
+
+    /// Parses statements that are separated by semicolons.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for what does not parse, with line and column;
+    /// [`Unsupported`](berglake_format::ErrorKind::Unsupported) for statements that this version does not run.
+    pub fn prepare(text: &str) -> Result<Vec<Prepared>> {
+        Ok(sql::parse(text)?.into_iter().map(Prepared).collect())
+    }
+
+    /// Runs one statement. Reading begins when the output's stream is polled; everything else is done
+    /// when this returns.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare); [`NotFound`](berglake_format::ErrorKind::NotFound) for a table, snapshot or
+    /// namespace that does not exist; [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for a query that makes
+    /// no sense, more than one statement, or a write to a table that a pipeline owns; those of commits
+    /// and of the storage.
+    pub async fn sql(&self, text: &str) -> Result<QueryOutput> {
+        let mut statements = Self::prepare(text)?;
+        match (statements.pop(), statements.is_empty()) {
+            (Some(only), true) => self.run(only).await,
+            (None, _) => Err(Error::invalid("there is no statement")),
+            _ => Err(Error::invalid("there is more than one statement")
+                .help("run them one after the other")),
+        }
+    }
+
+    /// Runs a statement that was parsed before.
+    ///
+    /// # Errors
+    /// As [`sql`](Self::sql).
+    pub async fn run(&self, prepared: Prepared) -> Result<QueryOutput> {
+        match prepared.0 {
+            Statement::Query(query) => output(self.plan(query).await?).await,
+            Statement::Explain {
+                query,
+                analyze,
+                verbose,
+                format,
+            } => {
+                let wrap = |inner| {
+                    EngineStatement::Explain(ExplainStatement {
+                        analyze,
+                        verbose,
+                        format: format.clone(),
+                        statement: Box::new(inner),
+                    })
+                };
+                output(self.plan_as(query, &wrap).await?).await
+            }
+            Statement::Set { key, value } => self.set(&key, &value),
+            Statement::Use(name) => self.use_namespace(&name).await,
+            other => crate::statements::run(self, other).await,
+        }
+    }
+
+    /// Plans a SELECT, without running it.
+    ///
+    /// # Errors
+    /// As [`sql`](Self::sql); [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for another statement.
+    pub async fn query(&self, text: &str) -> Result<DataFrame> {
+        let mut statements = Self::prepare(text)?;
+        match (statements.pop(), statements.is_empty()) {
+            (Some(Prepared(Statement::Query(query))), true) => self.plan(query).await,
+            _ => Err(Error::invalid("a query is one SELECT")),
+        }
+    }
+
+    /// The columns that a SELECT gives.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn schema_of(&self, text: &str) -> Result<SchemaRef> {
+        let frame = self.query(text).await?;
+        Ok(Arc::new(frame.schema().as_arrow().clone()))
+    }
+
+    /// DataFusion's context over the catalog, for its own API. Names in it are plain DataFusion: no
+    /// time travel, no metadata tables, case matters.
+    pub fn context(&self) -> SessionContext {
+        SessionContext::new_with_state(self.state(Pinned::new()))
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn resolver<'a>(&'a self, settings: &'a Settings) -> Resolver<'a> {
+        Resolver::new(
+            self.engine.catalog().as_ref(),
+            &settings.namespace,
+            &self.extra,
+        )
+    }
+
+    fn state(&self, mut pinned: Pinned) -> SessionState {
+        let settings = self.settings();
+        for (name, provider) in &self.extra {
+            let key = engine_key(name, &settings.namespace);
+            pinned.entry(key).or_insert_with(|| Arc::clone(provider));
+        }
+        let lake = Lake::new(Arc::clone(self.engine.catalog()), pinned);
+        SessionStateBuilder::new_from_existing(self.engine.state().clone())
+            .with_config(settings.config)
+            .with_catalog_list(Arc::new(lake))
+            .build()
+    }
+
+    /// Plans a query.
+    pub(crate) async fn plan(&self, query: Box<Query>) -> Result<DataFrame> {
+        self.plan_as(query, &|statement| statement).await
+    }
+
+    async fn plan_as(
+        &self,
+        mut query: Box<Query>,
+        wrap: &(dyn Fn(EngineStatement) -> EngineStatement + Sync),
+    ) -> Result<DataFrame> {
+        let settings = self.settings();
+        let references = References::of(&mut query)?;
+        let mut resolver = self.resolver(&settings);
+        let mut pinned = Pinned::new();
+        let mut names = Vec::with_capacity(references.tables.len());
+        for reference in references.tables {
+            names.push(
+                self.pin(&mut resolver, &settings, reference, &mut pinned)
+                    .await?,
+            );
+        }
+        References::replace(&mut query, &names)?;
+        let state = self.state(pinned);
+        for _ in 0..MAX_RESPELLINGS {
+            let statement = wrap(sql::engine_statement(query.clone()));
+            match state.statement_to_plan(statement).await {
+                Ok(plan) => return Ok(DataFrame::new(state, plan)),
+                Err(error) => {
+                    if !put_case_right(&mut query, &error) {
+                        return Err(from_datafusion(error));
+                    }
+                }
+            }
+        }
+        Err(Error::invalid(
+            "too many columns are written in another case than the table's",
+        ))
+    }
+
+    /// Finds a table and keeps it for the statement, under a name that no other has.
+    async fn pin(
+        &self,
+        resolver: &mut Resolver<'_>,
+        settings: &Settings,
+        reference: Reference,
+        pinned: &mut Pinned,
+    ) -> Result<EngineName> {
+        let written = reference.name.last().map(sql::normal).unwrap_or_default();
+        let found = resolver.find(&split_dollar(&reference.name)).await?;
+        let (key, alias, provider) = match found {
+            Found::Extra { name, provider } => {
+                if reference.travel.is_some() {
+                    return Err(
+                        Error::invalid("a temporary table has no history").with("table", name)
+                    );
+                }
+                let key = engine_key(&name, &settings.namespace);
+                let alias = (key.1 != written).then_some(written);
+                (key, alias, provider)
+            }
+            Found::Table { table, metadata } => {
+                let selector = match &reference.travel {
+                    None => SnapshotSelector::Head,
+                    Some(travel) => self.selector(&table, travel).await?,
+                };
+                let mut name = table.ident().name().to_string();
+                if let Some(kind) = metadata {
+                    name.push('$');
+                    name.push_str(kind.name());
+                }
+                match &selector {
+                    SnapshotSelector::Head => {}
+                    SnapshotSelector::Id(id) => name.push_str(&format!("@{id}")),
+                    SnapshotSelector::AsOf(time) => name.push_str(&format!("@{time}ms")),
+                    SnapshotSelector::Ref(reference) => name.push_str(&format!("@{reference}")),
+                }
+                let schema = table.ident().namespace().join(".");
+                let alias = (name != written).then_some(written);
+                let provider: Arc<dyn TableProvider> = match metadata {
+                    Some(kind) => Arc::new(MetadataTableProvider::new(kind, table, selector)?),
+                    None => Arc::new(IcebergTable::new(table, selector)?),
+                };
+                ((schema, name), alias, provider)
+            }
+        };
+        pinned.entry(key.clone()).or_insert(provider);
+        let catalog = self.engine.catalog().name().to_string();
+        Ok(EngineName {
+            parts: [catalog, key.0, key.1],
+            alias,
+        })
+    }
+
+    async fn selector(&self, table: &Table, travel: &Travel) -> Result<SnapshotSelector> {
+        match travel {
+            Travel::Version(version) => {
+                // A branch may be called like a number; its name then comes first.
+                let is_ref = table.metadata().snapshot_for_ref(version).is_some();
+                Ok(match version.parse() {
+                    Ok(id) if !is_ref => SnapshotSelector::Id(id),
+                    _ => SnapshotSelector::Ref(version.clone()),
+                })
+            }
+            Travel::Time(expr) => Ok(SnapshotSelector::AsOf(self.time(expr).await?)),
+        }
+    }
+
+    /// The value of a constant expression in milliseconds since 1970 UTC.
+    async fn time(&self, expr: &Expr) -> Result<i64> {
+        let wrong = |cause: &str| {
+            Error::invalid(format!("{expr} is no time: {cause}")).help(
+                "write a timestamp such as '2026-01-31 12:00:00', in UTC unless it names a zone, \
+                 or an expression such as current_timestamp() - INTERVAL 1 DAY",
+            )
+        };
+        let Some(Statement::Query(query)) = sql::parse(&format!("SELECT {expr}"))?.pop() else {
+            return Err(wrong("it is no expression"));
+        };
+        let state = self.state(Pinned::new());
+        let plan = state
+            .statement_to_plan(sql::engine_statement(query))
+            .await
+            .ours()?;
+        let batches = DataFrame::new(state, plan).collect().await.ours()?;
+        let value = match batches.first().filter(|batch| batch.num_rows() == 1) {
+            Some(batch) => ScalarValue::try_from_array(batch.column(0), 0).ours()?,
+            None => return Err(wrong("it has no value")),
+        };
+        if let ScalarValue::Int64(Some(seconds)) = value {
+            // Spark takes a number for seconds.
+            return seconds
+                .checked_mul(1_000)
+                .ok_or_else(|| wrong("it is too large"));
+        }
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
+        match value.cast_to(&micros) {
+            Ok(ScalarValue::TimestampMicrosecond(Some(micros), _)) => Ok(micros.div_euclid(1_000)),
+            Ok(_) => Err(wrong("it is NULL")),
+            Err(error) => Err(wrong(from_datafusion(error).message())),
+        }
+    }
+
+    fn set(&self, key: &str, value: &str) -> Result<QueryOutput> {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        match key.to_lowercase().as_str() {
+            "berglake.force_write" => {
+                settings.force_write = match value.to_lowercase().as_str() {
+                    "true" => true,
+                    "false" => false,
+                    _ => {
+                        return Err(Error::invalid("the setting is true or false")
+                            .with("setting", key)
+                            .with("value", value));
+                    }
+                };
+            }
+            key if key.starts_with("datafusion.") => {
+                let mut config = settings.config.clone();
+                config.options_mut().set(key, value).ours()?;
+                settings.config = config;
+            }
+            _ => {
+                return Err(Error::invalid("there is no such setting")
+                    .with("setting", key)
+                    .help(
+                        "settings are berglake.force_write and those of DataFusion (datafusion.…)",
+                    ));
+            }
+        }
+        Ok(QueryOutput::nothing())
+    }
+
+    async fn use_namespace(
+        &self,
+        name: &datafusion::sql::sqlparser::ast::ObjectName,
+    ) -> Result<QueryOutput> {
+        let settings = self.settings();
+        let namespace = self
+            .resolver(&settings)
+            .find_namespace(&sql::parts(name)?)
+            .await?;
+        self.engine.catalog().load_namespace(&namespace).await?;
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        settings.config.options_mut().catalog.default_schema = namespace.join(".");
+        settings.namespace = namespace.inner();
+        Ok(QueryOutput::nothing())
+    }
+}
+
+/// Where the engine finds a temporary table: a name with dots lies in a schema.
+fn engine_key(name: &str, namespace: &[String]) -> (String, String) {
+    match name.rsplit_once('.') {
+        Some((schema, table)) => (schema.to_string(), table.to_string()),
+        None => (namespace.join("."), name.to_string()),
+    }
+}
+
+/// Columns are found without regard to case, as in Spark: where the engine did not find one and there
+/// is exactly one that differs in case alone, the query is given that spelling.
+fn put_case_right(query: &mut Query, error: &DataFusionError) -> bool {
+    let DataFusionError::SchemaError(schema, _) = error.find_root() else {
+        return false;
+    };
+    let SchemaError::FieldNotFound {
+        field,
+        valid_fields,
+    } = schema.as_ref()
+    else {
+        return false;
+    };
+    let wrong = field.name.to_lowercase();
+    let mut candidates: Vec<&str> = valid_fields
+        .iter()
+        .map(|field| field.name.as_str())
+        .filter(|name| *name != field.name && name.to_lowercase() == wrong)
+        .collect();
+    candidates.sort_unstable();
+    candidates.dedup();
+    let [right] = candidates.as_slice() else {
+        return false;
+    };
+    let place = error
+        .diagnostic()
+        .and_then(|diagnostic| diagnostic.span)
+        .or_else(|| field.spans.first())
+        .map(|span| (span.start.line, span.start.column));
+    sql::respell(query, &field.name, right, place)
+        || (place.is_some() && sql::respell(query, &field.name, right, None))
+}
+
+/// Starts a query.
+pub(crate) async fn output(frame: DataFrame) -> Result<QueryOutput> {
+    let stream = frame.execute_stream().await.ours()?;
+    Ok(QueryOutput {
+        schema: stream.schema(),
+        stream: stream.map(|batch| batch.ours()).boxed(),
+    })
+}

@@ -1,0 +1,202 @@
+//! Statements that are not queries.
+
+mod insert;
+mod show;
+
+use berglake_catalog::NewTable;
+use berglake_format::schema::from_arrow;
+use berglake_format::storage::Location;
+use berglake_format::{Error, ErrorKind, Result};
+use datafusion::arrow::datatypes::{Field, Schema as ArrowSchema};
+use datafusion::sql::sqlparser::ast::ObjectName;
+
+use crate::output::QueryOutput;
+use crate::session::Session;
+use crate::sql::{CreateTable, Statement, parts};
+
+/// The property that names the pipeline that owns a table.
+pub(crate) const OWNER: &str = "berglake.pipeline";
+
+/// Runs a statement.
+pub(crate) async fn run(session: &Session, statement: Statement) -> Result<QueryOutput> {
+    match statement {
+        Statement::CreateNamespace {
+            name,
+            if_not_exists,
+            comment,
+        } => create_namespace(session, &name, if_not_exists, comment).await,
+        Statement::DropNamespace { name, if_exists } => {
+            drop_namespace(session, &name, if_exists).await
+        }
+        Statement::CreateTable(create) => create_table(session, *create).await,
+        Statement::DropTable {
+            name,
+            if_exists,
+            purge,
+        } => drop_table(session, &name, if_exists, purge).await,
+        Statement::Insert {
+            table,
+            columns,
+            source,
+        } => insert::run(session, &table, &columns, source).await,
+        Statement::ShowTables { namespace, pattern } => {
+            show::tables(session, namespace.as_ref(), pattern.as_deref()).await
+        }
+        Statement::ShowNamespaces { parent, pattern } => {
+            show::namespaces(session, parent.as_ref(), pattern.as_deref()).await
+        }
+        Statement::Describe { table, extended } => show::describe(session, &table, extended).await,
+        Statement::DescribeNamespace(name) => show::describe_namespace(session, &name).await,
+        Statement::Query(_)
+        | Statement::Explain { .. }
+        | Statement::Set { .. }
+        | Statement::Use(_) => Err(Error::internal("the session runs this statement itself")),
+    }
+}
+
+async fn create_namespace(
+    session: &Session,
+    name: &ObjectName,
+    if_not_exists: bool,
+    comment: Option<String>,
+) -> Result<QueryOutput> {
+    let settings = session.settings();
+    let namespace = session
+        .resolver(&settings)
+        .find_namespace(&parts(name)?)
+        .await?;
+    let properties = comment
+        .into_iter()
+        .map(|comment| ("comment".to_string(), comment))
+        .collect();
+    let created = session
+        .engine()
+        .catalog()
+        .create_namespace(&namespace, properties)
+        .await;
+    match created {
+        Err(error) if if_not_exists && error.kind() == ErrorKind::AlreadyExists => {
+            Ok(QueryOutput::nothing())
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok(QueryOutput::nothing()),
+    }
+}
+
+async fn drop_namespace(
+    session: &Session,
+    name: &ObjectName,
+    if_exists: bool,
+) -> Result<QueryOutput> {
+    let settings = session.settings();
+    let namespace = session
+        .resolver(&settings)
+        .find_namespace(&parts(name)?)
+        .await?;
+    match session.engine().catalog().drop_namespace(&namespace).await {
+        Err(error) if if_exists && error.kind() == ErrorKind::NotFound => {
+            Ok(QueryOutput::nothing())
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok(QueryOutput::nothing()),
+    }
+}
+
+async fn create_table(session: &Session, mut create: CreateTable) -> Result<QueryOutput> {
+    let settings = session.settings();
+    let ident = session
+        .resolver(&settings)
+        .new_name(&parts(&create.name)?)
+        .await?;
+    let catalog = session.engine().catalog();
+    if create.if_not_exists && catalog.table_exists(&ident).await? {
+        return Ok(QueryOutput::nothing());
+    }
+    let format_version = create.take_format_version()?;
+    let source = match create.query.take() {
+        Some(query) => Some(session.plan(query).await?),
+        None => None,
+    };
+    let schema = match (&source, create.schema()?) {
+        (_, Some(schema)) => schema,
+        (Some(frame), None) => {
+            // A column that holds no NULL today may hold one tomorrow.
+            let columns: Vec<Field> = frame
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| Field::new(field.name(), field.data_type().clone(), true))
+                .collect();
+            from_arrow(&ArrowSchema::new(columns)).map_err(|error| {
+                error.help("name each column of the query with AS, and cast what Iceberg lacks")
+            })?
+        }
+        (None, None) => return Err(Error::invalid("a table needs columns")),
+    };
+    let new = NewTable {
+        partition_spec: create.partition_spec(&schema)?,
+        location: create
+            .location
+            .as_deref()
+            .map(Location::parse)
+            .transpose()?,
+        properties: std::mem::take(&mut create.properties),
+        format_version,
+        ..NewTable::new(ident.clone(), schema)
+    };
+    let table = match catalog.create_table(new).await {
+        Err(error) if create.if_not_exists && error.kind() == ErrorKind::AlreadyExists => {
+            return Ok(QueryOutput::nothing());
+        }
+        other => other?,
+    };
+    let Some(frame) = source else {
+        return Ok(QueryOutput::nothing());
+    };
+    match insert::append(session, &table, frame, &[]).await {
+        Ok(count) => insert::count(count),
+        Err(error) if error.kind() == ErrorKind::UnknownOutcome => Err(error),
+        Err(error) => {
+            // The table was made for these rows; without them it must not stay behind.
+            if let Err(drop_error) = catalog.drop_table(&ident, true).await {
+                tracing::warn!(table = %ident, %drop_error, "an empty table stays behind");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn drop_table(
+    session: &Session,
+    name: &ObjectName,
+    if_exists: bool,
+    purge: bool,
+) -> Result<QueryOutput> {
+    let settings = session.settings();
+    let table = match session.resolver(&settings).find_table(&parts(name)?).await {
+        Err(error) if if_exists && error.kind() == ErrorKind::NotFound => {
+            return Ok(QueryOutput::nothing());
+        }
+        other => other?,
+    };
+    may_write(&table, settings.force_write)?;
+    session
+        .engine()
+        .catalog()
+        .drop_table(table.ident(), purge)
+        .await?;
+    Ok(QueryOutput::nothing())
+}
+
+/// A pipeline's tables are written by the pipeline: rows from elsewhere would be lost at its next full
+/// refresh, or counted twice.
+fn may_write(table: &berglake_format::Table, forced: bool) -> Result<()> {
+    match table.metadata().properties().get(OWNER) {
+        Some(pipeline) if !forced => Err(Error::invalid(format!(
+            "the table is written by the pipeline {pipeline:?}"
+        ))
+        .with("table", table.ident())
+        .help("change the pipeline, or SET berglake.force_write = true")),
+        _ => Ok(()),
+    }
+}
