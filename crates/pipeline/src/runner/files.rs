@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use berglake_format::storage::{Location, Storage, StoreRoot};
+use berglake_format::storage::Storage;
 use berglake_format::{Error, Result};
 use berglake_ingest::dead_letter::DeadLetter;
 use berglake_ingest::decode::{CsvOptions, FileReader, Format, ReadOptions, infer_schema};
@@ -38,20 +38,15 @@ impl FileInput {
     /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for arguments that make no sense.
     pub(super) fn bind(function: &SourceFunction, project: &Path, storage: &Storage) -> Result<Self> {
         let path = function.text("path").ok_or_else(|| Error::invalid("read_files needs a path"))?;
-        let (store, pattern) = if let Some(rest) = path.split_once("://").map(|(_, rest)| rest) {
-            let bucket = Location::parse(path.split(['*', '?', '[', '{']).next().unwrap_or(path))?;
-            match bucket.root() {
-                StoreRoot::File => (FileStore::local(), format!("/{}", rest.trim_start_matches('/'))),
-                root => (FileStore::remote(&root.to_string(), storage.store(root)?), path.to_string()),
-            }
-        } else if Path::new(path).is_absolute() {
-            (FileStore::local(), path.to_string())
+        let pattern = if path.contains("://") || Path::new(path).is_absolute() {
+            path.to_string()
         } else {
             let root = project
                 .to_str()
                 .ok_or_else(|| Error::invalid("the project's path is not UTF-8").with("path", project.display()))?;
-            (FileStore::local(), format!("{}/{path}", escape_pattern(root)))
+            format!("{}/{path}", escape_pattern(root))
         };
+        let store = FileStore::of(storage, &pattern)?;
         let format = match function.text("format") {
             Some(name) => name.parse()?,
             None => format_of(path)?,
