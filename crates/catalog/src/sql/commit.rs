@@ -159,6 +159,7 @@ impl Inner {
             self.remove_unused(&pointer).await;
             return Err(error.with("table", ident));
         }
+        failpoint::hit(failpoint::METADATA_FILE_WRITTEN);
         ready(base, Some((pointer, Arc::new(metadata))))
     }
 
