@@ -436,10 +436,12 @@ async fn missing_and_corrupt_metadata_files_are_errors_with_their_path() {
         let bytes = fixture.storage.read(&location).await.unwrap();
         fixture.storage.delete(&location).await.unwrap();
         let error = fixture.table().scan().plan().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         assert!(error.to_string().contains(&path), "{error}");
         for damaged in [bytes.slice(..bytes.len() / 2), vec![7u8; 100].into()] {
             fixture.storage.write(&location, damaged).await.unwrap();
             let error = fixture.table().scan().plan().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
             assert!(error.to_string().contains(&path), "{error}");
         }
         for at in (0..bytes.len()).step_by(11) {
