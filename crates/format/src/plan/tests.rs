@@ -571,3 +571,22 @@ async fn a_range_with_changes_of_rows_is_a_conflict_that_names_the_snapshot() {
         assert_eq!(paths(&after), [more.file_path()]);
     }
 }
+
+#[tokio::test]
+async fn snapshots_of_older_format_versions_are_read_after_an_upgrade() {
+    let mut fixture = Fixture::new(FormatVersion::V1, fields());
+    let mut snapshots = Vec::new();
+    for version in [FormatVersion::V1, FormatVersion::V2, FormatVersion::V3] {
+        fixture.change(|builder| builder.upgrade_format_version(version).unwrap());
+        let data = rows(&mut fixture, 0..5, "a").await;
+        snapshots.push(fixture.commit(Operation::Append, vec![(0, data)]).await);
+    }
+    let table = fixture.table();
+    for (older, snapshot) in snapshots.into_iter().enumerate() {
+        let at = SnapshotSelector::Id(snapshot);
+        let plan = table.scan().snapshot(at).plan().await.unwrap();
+        assert_eq!(plan.tasks.len(), older + 1);
+        let numbers: Vec<i64> = plan.tasks.iter().map(|task| task.sequence_number).collect();
+        assert_eq!(numbers, (0..=older as i64).collect::<Vec<_>>());
+    }
+}
