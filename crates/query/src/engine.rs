@@ -9,7 +9,8 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::prelude::SessionConfig;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::TableReference;
 
 use crate::error::IntoOurs;
 use crate::functions;
@@ -76,23 +77,63 @@ impl Engine {
         &self.0.catalog
     }
 
-    /// A new session.
-    pub fn session(&self) -> Session {
+    /// A connection for statements in the engine's own dialect: time travel, metadata tables, DDL.
+    pub fn connect(&self) -> Session {
         Session::new(self.clone(), Vec::new())
     }
 
-    /// A new session that has these tables beside those of the catalog. They hide tables of the
+    /// A connection that has these tables beside those of the catalog. They hide tables of the
     /// catalog of the same name; a name may have dots.
-    pub fn session_with(&self, tables: Vec<(String, Arc<dyn TableProvider>)>) -> Session {
+    pub fn connect_with(&self, tables: Vec<(String, Arc<dyn TableProvider>)>) -> Session {
         Session::new(self.clone(), tables)
     }
 
-    /// Runs one statement in a session of its own.
+    /// DataFusion's own context over the catalog, with the engine's functions and bounds. Tables can
+    /// be registered in it, for it alone; names in it are plain DataFusion: no time travel, no
+    /// metadata tables, case matters.
+    pub fn session(&self) -> SessionContext {
+        let config = self.0.state.config().clone();
+        SessionContext::new_with_state(self.state_with(config, Pinned::new()))
+    }
+
+    /// As [`session`](Self::session), and plans in it keep the order of the rows that they read,
+    /// unless they sort, join or aggregate: they run in one part.
+    pub fn ordered_session(&self) -> SessionContext {
+        let config = self.0.state.config().clone().with_target_partitions(1);
+        SessionContext::new_with_state(self.state_with(config, Pinned::new()))
+    }
+
+    /// As [`session`](Self::session), with these tables registered.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for two tables of one name.
+    pub fn session_with(
+        &self,
+        tables: Vec<(String, Arc<dyn TableProvider>)>,
+    ) -> Result<SessionContext> {
+        let context = self.session();
+        for (name, table) in tables {
+            let reference = TableReference::parse_str_normalized(&name, true);
+            context.register_table(reference, table).ours()?;
+        }
+        Ok(context)
+    }
+
+    /// Runs one statement on a connection of its own.
     ///
     /// # Errors
     /// As [`Session::sql`].
     pub async fn sql(&self, text: &str) -> Result<QueryOutput> {
-        self.session().sql(text).await
+        self.connect().sql(text).await
+    }
+
+    /// A state of DataFusion's with these settings and tables.
+    pub(crate) fn state_with(&self, config: SessionConfig, pinned: Pinned) -> SessionState {
+        let lake = Lake::new(Arc::clone(&self.0.catalog), pinned);
+        SessionStateBuilder::new_from_existing(self.0.state.clone())
+            .with_config(config)
+            .with_catalog_list(Arc::new(lake))
+            .build()
     }
 
     pub(crate) fn state(&self) -> &SessionState {

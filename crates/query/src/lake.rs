@@ -5,12 +5,13 @@
 //! loaded. Namespaces with several levels are schemas whose names have dots.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use berglake_catalog::Catalog;
 use berglake_format::plan::SnapshotSelector;
-use berglake_format::{ErrorKind, NamespaceIdent, TableIdent};
+use berglake_format::{Error, ErrorKind, NamespaceIdent, TableIdent};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::Result;
 
@@ -24,15 +25,23 @@ pub(crate) type Pinned = HashMap<(String, String), Arc<dyn TableProvider>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Lake {
     catalog: Arc<dyn Catalog>,
-    pinned: Arc<Pinned>,
+    pinned: Arc<RwLock<Pinned>>,
 }
 
 impl Lake {
     pub(crate) fn new(catalog: Arc<dyn Catalog>, pinned: Pinned) -> Self {
         Self {
             catalog,
-            pinned: Arc::new(pinned),
+            pinned: Arc::new(RwLock::new(pinned)),
         }
+    }
+
+    fn pinned(&self) -> RwLockReadGuard<'_, Pinned> {
+        self.pinned.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pinned_mut(&self) -> RwLockWriteGuard<'_, Pinned> {
+        self.pinned.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,7 +87,7 @@ struct LakeSchema {
 impl SchemaProvider for LakeSchema {
     fn table_names(&self) -> Vec<String> {
         self.lake
-            .pinned
+            .pinned()
             .keys()
             .filter(|(schema, _)| *schema == self.name)
             .map(|(_, table)| table.clone())
@@ -86,8 +95,7 @@ impl SchemaProvider for LakeSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let key = (self.name.clone(), name.to_string());
-        if let Some(pinned) = self.lake.pinned.get(&key) {
+        if let Some(pinned) = self.lake.pinned().get(&self.key(name)) {
             return Ok(Some(Arc::clone(pinned)));
         }
         let Ok(namespace) = NamespaceIdent::from_strs(self.name.split('.')) else {
@@ -106,8 +114,33 @@ impl SchemaProvider for LakeSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.lake
-            .pinned
-            .contains_key(&(self.name.clone(), name.to_string()))
+        self.lake.pinned().contains_key(&self.key(name))
+    }
+
+    fn register_table(
+        &self,
+        name: String,
+        table: Arc<dyn TableProvider>,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        match self.lake.pinned_mut().entry(self.key(&name)) {
+            Entry::Occupied(_) => Err(to_datafusion(
+                Error::new(ErrorKind::AlreadyExists, "the session has a table of this name")
+                    .with("table", name),
+            )),
+            Entry::Vacant(place) => {
+                place.insert(table);
+                Ok(None)
+            }
+        }
+    }
+
+    fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.lake.pinned_mut().remove(&self.key(name)))
+    }
+}
+
+impl LakeSchema {
+    fn key(&self, name: &str) -> (String, String) {
+        (self.name.clone(), name.to_string())
     }
 }

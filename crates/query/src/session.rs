@@ -9,16 +9,15 @@ use berglake_format::{Error, Result, Table};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, ScalarValue, SchemaError};
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{ExplainStatement, Statement as EngineStatement};
 use datafusion::sql::sqlparser::ast::{Expr, Query};
 use futures::StreamExt;
 
 use crate::engine::Engine;
 use crate::error::{IntoOurs, from_datafusion};
-use crate::lake::{Lake, Pinned};
+use crate::lake::Pinned;
 use crate::metadata_table::MetadataTableProvider;
 use crate::output::QueryOutput;
 use crate::resolve::{Extra, Found, Resolver, split_dollar};
@@ -147,12 +146,6 @@ impl Session {
         Ok(Arc::new(frame.schema().as_arrow().clone()))
     }
 
-    /// DataFusion's context over the catalog, for its own API. Names in it are plain DataFusion: no
-    /// time travel, no metadata tables, case matters.
-    pub fn context(&self) -> SessionContext {
-        SessionContext::new_with_state(self.state(Pinned::new()))
-    }
-
     /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.engine
@@ -179,11 +172,7 @@ impl Session {
             let key = engine_key(name, &settings.namespace);
             pinned.entry(key).or_insert_with(|| Arc::clone(provider));
         }
-        let lake = Lake::new(Arc::clone(self.engine.catalog()), pinned);
-        SessionStateBuilder::new_from_existing(self.engine.state().clone())
-            .with_config(settings.config)
-            .with_catalog_list(Arc::new(lake))
-            .build()
+        self.engine.state_with(settings.config, pinned)
     }
 
     /// Plans a query.

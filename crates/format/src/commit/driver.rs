@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::{CommitOutcome, Committer, Operation, PlannedChange};
 use crate::storage::Location;
-use crate::{Error, ErrorKind, Result, Table};
+use crate::{Error, ErrorKind, Result, Table, failpoint};
 
 /// How often and how patiently a commit is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,8 +169,10 @@ impl<'a> Transaction<'a> {
             if changes.is_empty() {
                 return Ok(this.applied(&bases));
             }
+            failpoint::hit(failpoint::COMMIT_PLANNED);
             let reason = match self.committer.commit(changes).await {
                 Ok(CommitOutcome::Committed(tables)) => {
+                    failpoint::hit(failpoint::COMMITTED);
                     return Ok(this.applied(&this.merge(bases, tables)));
                 }
                 Ok(CommitOutcome::Conflict { ident, reason }) => {

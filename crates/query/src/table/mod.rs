@@ -333,23 +333,28 @@ fn name_mapping(table: &Table) -> Result<Option<Arc<NameMapping>>> {
     Ok(Some(Arc::new(mapping)))
 }
 
-/// Files in groups of about equal size, the largest first, so that each partition has work to do.
-/// Large files are split further by DataFusion.
-fn groups(mut files: Vec<PartitionedFile>, partitions: usize) -> Vec<FileGroup> {
+/// Files in groups of about equal size, in their order: the one group of a session that keeps order
+/// is in the order of the plan. Large files are split further by DataFusion.
+fn groups(files: Vec<PartitionedFile>, partitions: usize) -> Vec<FileGroup> {
     let count = partitions.min(files.len()).max(1);
-    let mut groups = vec![(0_u64, Vec::new()); count];
-    files.sort_by_key(|file| std::cmp::Reverse(file.object_meta.size));
+    // An empty file costs an opening, too.
+    let weight = |file: &PartitionedFile| file.object_meta.size.max(1);
+    let total: u64 = files.iter().map(weight).sum();
+    let share = total.div_ceil(count as u64).max(1);
+    let mut groups: Vec<Vec<PartitionedFile>> = vec![Vec::new(); count];
+    let mut before = 0;
     for file in files {
-        let smallest = groups.iter_mut().min_by_key(|(size, _)| *size);
-        if let Some((size, group)) = smallest {
-            *size += file.object_meta.size.max(1);
-            group.push(file);
-        }
+        // The group is where the file's middle lies, so that each gets about its share.
+        let middle = before + weight(&file) / 2;
+        before += weight(&file);
+        let place = usize::try_from(middle / share).unwrap_or(0).min(count - 1);
+        groups[place].push(file);
     }
-    groups
-        .into_iter()
-        .map(|(_, files)| FileGroup::new(files))
-        .collect()
+    groups.retain(|group| !group.is_empty());
+    if groups.is_empty() {
+        groups.push(Vec::new());
+    }
+    groups.into_iter().map(FileGroup::new).collect()
 }
 
 /// What EXPLAIN shows of a plan.
