@@ -281,11 +281,6 @@ impl Fixture {
         }
     }
 
-    /// The id that the next commit will have.
-    pub(crate) fn next_snapshot(&self) -> i64 {
-        self.next_id
-    }
-
     /// The manifests of the head.
     pub(crate) async fn manifests(&self) -> Vec<ManifestFile> {
         match self.metadata.current_snapshot() {

@@ -116,10 +116,7 @@ async fn position_deletes(table: &Table, deletes: &[DeletedRows]) -> Result<Vec<
         .zip(0..)
         .map(|(rows, counter)| position_delete(table, &properties, &folder, rows, counter))
         .collect();
-    let written: Vec<Result<WrittenFile>> = stream::iter(writes)
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+    let written: Vec<Result<WrittenFile>> = stream::iter(writes).buffered(AT_ONCE).collect().await;
     let mut files = Vec::with_capacity(written.len());
     let mut failed = None;
     for file in written {

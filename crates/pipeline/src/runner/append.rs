@@ -40,7 +40,11 @@ async fn take(
     checks: &Checks,
     report: &mut FlowReport,
 ) -> Result<Table> {
-    let Batch { step, rows, dead_letters } = batch;
+    let Batch {
+        step,
+        rows,
+        dead_letters,
+    } = batch;
     let mut dead = DeadLetters::start(run, dead_letters::table_of(run).await?, dead_letters);
     let engine = &run.runner.ordered;
     let counted = inputs::Counter::default();
@@ -66,7 +70,9 @@ async fn take(
             // Where both have failed, the rows stopped because the dead letters could not be kept.
             return Err(match (written, letters) {
                 (_, Err(error)) | (Err(error), _) => error,
-                (Ok(_), Ok(_)) => berglake_format::Error::internal("a batch failed without an error"),
+                (Ok(_), Ok(_)) => {
+                    berglake_format::Error::internal("a batch failed without an error")
+                }
             });
         }
     };
@@ -77,7 +83,10 @@ async fn take(
         .step(target.ident().clone(), rows);
     if let (Some(table), false) = (dead.table(), letters.files.is_empty()) {
         // In the same transaction: neither rows without their dead letters nor the reverse.
-        let append = Append { files: letters.files.clone(), notes: CommitNotes::default() };
+        let append = Append {
+            files: letters.files.clone(),
+            notes: CommitNotes::default(),
+        };
         transaction = transaction.step(table.ident().clone(), append);
     }
     match transaction.commit().await {

@@ -60,7 +60,10 @@ async fn plan_query(
         tables.push((source.id.clone(), provider.clone()));
     }
     let session = engine.session_with(tables);
-    session.query(&query.sql).await.map_err(|error| error.with("flow", &flow.name))
+    session
+        .query(&query.sql)
+        .await
+        .map_err(|error| error.with("flow", &flow.name))
 }
 
 fn into_table_types(frame: DataFrame) -> Result<DataFrame, datafusion::error::DataFusionError> {
@@ -99,9 +102,13 @@ pub(super) fn schema_only(schema: SchemaRef) -> Arc<dyn TableProvider> {
 /// A provider over one stream of batches, which can be read once.
 pub(super) fn once(stream: SendableRecordBatchStream) -> Result<Arc<dyn TableProvider>> {
     let schema = stream.schema();
-    let partition = Once { schema: schema.clone(), stream: Mutex::new(Some(stream)) };
-    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)])
-        .map_err(|error| Error::internal("a stream cannot be read as a table").source_error(error))?;
+    let partition = Once {
+        schema: schema.clone(),
+        stream: Mutex::new(Some(stream)),
+    };
+    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)]).map_err(|error| {
+        Error::internal("a stream cannot be read as a table").source_error(error)
+    })?;
     Ok(Arc::new(table))
 }
 
@@ -112,7 +119,9 @@ struct Once {
 
 impl std::fmt::Debug for Once {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Once").field("schema", &self.schema).finish_non_exhaustive()
+        f.debug_struct("Once")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,7 +131,11 @@ impl PartitionStream for Once {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let taken = self.stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = self
+            .stream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         // The language admits one reference to a flow's stream, so there is no second reader.
         taken.unwrap_or_else(|| Box::pin(EmptyRecordBatchStream::new(self.schema.clone())))
     }

@@ -57,9 +57,13 @@ impl Checks {
             .expectations
             .iter()
             .enumerate()
-            .map(|(index, expectation)| format!("({}) AS __expectation_{index}", expectation.condition.sql))
+            .map(|(index, expectation)| {
+                format!("({}) AS __expectation_{index}", expectation.condition.sql)
+            })
             .collect();
-        session.query(&format!("SELECT *, {} FROM __rows", flags.join(", "))).await
+        session
+            .query(&format!("SELECT *, {} FROM __rows", flags.join(", ")))
+            .await
     }
 
     /// Counts, drops or fails, and takes the flag columns away.
@@ -82,18 +86,26 @@ impl Checks {
                 .downcast_ref::<BooleanArray>()
                 .ok_or_else(|| Error::internal("the flag of an expectation is not boolean"))?;
             // NULL means that it cannot be said to hold.
-            let held = if flag.null_count() > 0 { prep_null_mask_filter(flag) } else { flag.clone() };
+            let held = if flag.null_count() > 0 {
+                prep_null_mask_filter(flag)
+            } else {
+                flag.clone()
+            };
             let passed = held.true_count() as u64;
             let failed = held.len() as u64 - passed;
             counts[index].0 += passed;
             counts[index].1 += failed;
             match expectation.on_violation {
                 OnViolation::FailUpdate if failed > 0 => {
-                    return Err(Error::invalid("a row breaks an expectation that fails the update")
-                        .with("expectation", &expectation.name.node)
-                        .with("condition", &expectation.condition.sql)
-                        .with("rows", failed)
-                        .help("correct the source, or use ON VIOLATION DROP ROW; nothing was written"));
+                    return Err(Error::invalid(
+                        "a row breaks an expectation that fails the update",
+                    )
+                    .with("expectation", &expectation.name.node)
+                    .with("condition", &expectation.condition.sql)
+                    .with("rows", failed)
+                    .help(
+                        "correct the source, or use ON VIOLATION DROP ROW; nothing was written",
+                    ));
                 }
                 OnViolation::DropRow if failed > 0 => {
                     keep = Some(match keep {

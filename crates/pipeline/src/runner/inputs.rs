@@ -74,9 +74,19 @@ impl Counter {
 
 /// What is left to take, before it is cut into batches.
 enum Pending {
-    Files { input: FileInput, files: Vec<SourceFile>, warnings: Vec<String> },
-    Rows { table: Table, from: Option<i64>, to: i64 },
-    Nothing { warnings: Vec<String> },
+    Files {
+        input: FileInput,
+        files: Vec<SourceFile>,
+        warnings: Vec<String>,
+    },
+    Rows {
+        table: Table,
+        from: Option<i64>,
+        to: i64,
+    },
+    Nothing {
+        warnings: Vec<String>,
+    },
 }
 
 /// A whole number in a table's property.
@@ -109,11 +119,7 @@ impl From<Resume> for berglake_ingest::progress::Resume {
     }
 }
 
-async fn pending_of(
-    runner: &Runner,
-    flow: &Flow,
-    position: Option<&Position>,
-) -> Result<Pending> {
+async fn pending_of(runner: &Runner, flow: &Flow, position: Option<&Position>) -> Result<Pending> {
     let stream = stream_of(flow)?;
     match &stream.from {
         SourceRef::Function(function) => {
@@ -132,25 +138,36 @@ async fn pending_of(
             if left.new.is_empty() {
                 return Ok(Pending::Nothing { warnings });
             }
-            Ok(Pending::Files { input, files: left.new, warnings })
+            Ok(Pending::Files {
+                input,
+                files: left.new,
+                warnings,
+            })
         }
         SourceRef::Table(name) => {
             let table = runner.catalog.load(&tables::ident(name)?).await?;
             let from = match position {
                 None => None,
-                Some(Position::Table { source, at }) if *source == table.metadata().uuid() => Some(*at),
+                Some(Position::Table { source, at }) if *source == table.metadata().uuid() => {
+                    Some(*at)
+                }
                 Some(_) => {
                     return Err(Error::new(
                         ErrorKind::Conflict,
                         "the source is another table than the one that the flow has read so far",
                     )
                     .with("source", name)
-                    .help(format!("it was dropped and made anew: run with --full-refresh {}", flow.target)));
+                    .help(format!(
+                        "it was dropped and made anew: run with --full-refresh {}",
+                        flow.target
+                    )));
                 }
             };
             match table.metadata().current_snapshot_id() {
                 Some(to) if Some(to) != from => Ok(Pending::Rows { table, from, to }),
-                _ => Ok(Pending::Nothing { warnings: Vec::new() }),
+                _ => Ok(Pending::Nothing {
+                    warnings: Vec::new(),
+                }),
             }
         }
     }
@@ -195,7 +212,9 @@ pub(super) async fn describe(
         Err(error) => return Err(error),
     };
     Ok(match (target, reads) {
-        (None, reads) => PlannedAction::Create { reads: reads.unwrap_or_else(|| "nothing yet".into()) },
+        (None, reads) => PlannedAction::Create {
+            reads: reads.unwrap_or_else(|| "nothing yet".into()),
+        },
         (Some(_), Some(reads)) => PlannedAction::Update { reads },
         (Some(_), None) => PlannedAction::UpToDate,
     })
@@ -220,8 +239,15 @@ pub(super) async fn next_batch(
         resume: run.options.resume.map(Into::into),
     };
     match pending_of(runner, flow, from.as_ref()).await? {
-        Pending::Nothing { warnings } => Ok(Next { batch: None, warnings }),
-        Pending::Files { input, files, warnings } => {
+        Pending::Nothing { warnings } => Ok(Next {
+            batch: None,
+            warnings,
+        }),
+        Pending::Files {
+            input,
+            files,
+            warnings,
+        } => {
             let max_files = limit(target, "berglake.batch.max-files", MAX_FILES)?;
             let max_bytes = limit(target, "berglake.batch.max-bytes", MAX_BYTES)?;
             let mut taken = Vec::new();
@@ -238,23 +264,53 @@ pub(super) async fn next_batch(
             let columns = run.schemas.files(&stream_of(flow)?.id)?;
             let (sender, receiver) = mpsc::channel(4);
             let rows = input.read(taken, &input.options(columns), sender)?;
-            let batch = Batch { step: step(delta), rows, dead_letters: Some(receiver) };
-            Ok(Next { batch: Some(batch), warnings })
+            let batch = Batch {
+                step: step(delta),
+                rows,
+                dead_letters: Some(receiver),
+            };
+            Ok(Next {
+                batch: Some(batch),
+                warnings,
+            })
         }
-        Pending::Rows { table, from: after, to } => {
-            let to = cut(&table, after, to, limit(target, "berglake.batch.max-rows", MAX_ROWS)?)?;
-            let plan = appended_rows(&table, after, to, None).await.map_err(|error| {
-                error
-                    .with("flow", &flow.name)
-                    .help(format!("run with --full-refresh {} to read the source from its start", flow.target))
-            })?;
+        Pending::Rows {
+            table,
+            from: after,
+            to,
+        } => {
+            let to = cut(
+                &table,
+                after,
+                to,
+                limit(target, "berglake.batch.max-rows", MAX_ROWS)?,
+            )?;
+            let plan = appended_rows(&table, after, to, None)
+                .await
+                .map_err(|error| {
+                    error.with("flow", &flow.name).help(format!(
+                        "run with --full-refresh {} to read the source from its start",
+                        flow.target
+                    ))
+                })?;
             let columns: SchemaRef = schema::to_arrow(&plan.schema)?;
             let rows = read(&plan, ReadOptions::default())
                 .map_err(|error| DataFusionError::External(Box::new(error)));
-            let delta = Delta::Table { source: table.metadata().uuid(), from: after, to };
+            let delta = Delta::Table {
+                source: table.metadata().uuid(),
+                from: after,
+                to,
+            };
             let rows = Box::pin(RecordBatchStreamAdapter::new(columns, rows));
-            let batch = Batch { step: step(delta), rows, dead_letters: None };
-            Ok(Next { batch: Some(batch), warnings: Vec::new() })
+            let batch = Batch {
+                step: step(delta),
+                rows,
+                dead_letters: None,
+            };
+            Ok(Next {
+                batch: Some(batch),
+                warnings: Vec::new(),
+            })
         }
     }
 }
@@ -266,7 +322,10 @@ fn cut(table: &Table, after: Option<i64>, to: i64, max_rows: u64) -> Result<i64>
         if Some(snapshot.snapshot_id()) == after {
             break;
         }
-        let added = snapshot.summary().additional_properties.get("added-records");
+        let added = snapshot
+            .summary()
+            .additional_properties
+            .get("added-records");
         let added = added.and_then(|text| text.parse().ok()).unwrap_or(0);
         range.push((snapshot.snapshot_id(), added));
     }

@@ -36,7 +36,11 @@ impl Operation for Reset {
         let next = NextSnapshot::of(base);
         let mut notes = CommitNotes::default();
         record_start(&self.flow, next, &mut notes)?;
-        let overwrite = Overwrite { filter: Predicate::AlwaysTrue, files: Vec::new(), notes };
+        let overwrite = Overwrite {
+            filter: Predicate::AlwaysTrue,
+            files: Vec::new(),
+            notes,
+        };
         overwrite.plan_as(base, next).await.map(Some)
     }
 }

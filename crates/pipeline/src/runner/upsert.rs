@@ -22,14 +22,25 @@ use crate::report::{FlowReport, FlowStatus};
 /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) if a named column is not there, or a key
 /// or the sequence is not among those written.
 pub(super) fn columns(flow: &Flow, source: &SchemaRef) -> Result<SchemaRef> {
-    let Write::Upsert { keys, sequence_by, columns } = &flow.write else {
+    let Write::Upsert {
+        keys,
+        sequence_by,
+        columns,
+    } = &flow.write
+    else {
         return Ok(source.clone());
     };
     let missing = |clause: &str, name: &str, schema: &Schema| {
-        let known: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        Error::invalid(format!("{clause} names the column {name:?}, which is not there"))
-            .with("flow", &flow.name)
-            .help(format!("there are {}", known.join(", ")))
+        let known: Vec<_> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        Error::invalid(format!(
+            "{clause} names the column {name:?}, which is not there"
+        ))
+        .with("flow", &flow.name)
+        .help(format!("there are {}", known.join(", ")))
     };
     let written = match columns {
         ColumnSelection::All => source.clone(),
@@ -48,11 +59,18 @@ pub(super) fn columns(flow: &Flow, source: &SchemaRef) -> Result<SchemaRef> {
                     return Err(missing("COLUMNS * EXCEPT", &name.node, source));
                 }
             }
-            let kept = source.fields().iter().filter(|f| !names.iter().any(|n| n.node == *f.name()));
+            let kept = source
+                .fields()
+                .iter()
+                .filter(|f| !names.iter().any(|n| n.node == *f.name()));
             Arc::new(Schema::new(kept.cloned().collect::<Vec<_>>()))
         }
     };
-    for (clause, name) in keys.iter().map(|key| ("KEYS", key)).chain([("SEQUENCE BY", sequence_by)]) {
+    for (clause, name) in keys
+        .iter()
+        .map(|key| ("KEYS", key))
+        .chain([("SEQUENCE BY", sequence_by)])
+    {
         if written.column_with_name(name).is_none() {
             // Without it the table could not tell later which of two rows is newer.
             return Err(missing(clause, name, &written));
@@ -87,7 +105,10 @@ async fn take(
     checks: &Checks,
     report: &mut FlowReport,
 ) -> Result<Table> {
-    let Write::Upsert { keys, sequence_by, .. } = &run.flow.write else {
+    let Write::Upsert {
+        keys, sequence_by, ..
+    } = &run.flow.write
+    else {
         return Err(Error::internal("a flow that is no upsert").with("flow", &run.flow.name));
     };
     if batch.dead_letters.is_some() {
@@ -96,7 +117,8 @@ async fn take(
             .help("read the files into a streaming table, and that table with AUTO CDC"));
     }
     let (batches, rows) = collect(run, batch.rows, checks).await?;
-    let upsert = Upsert::new(batches, keys.iter().cloned(), sequence_by.clone())?.with_step(batch.step);
+    let upsert =
+        Upsert::new(batches, keys.iter().cloned(), sequence_by.clone())?.with_step(batch.step);
     let applied = Transaction::new(run.runner.catalog.as_ref())
         .retry(properties::retry_policy(target.metadata())?)
         .step(target.ident().clone(), &upsert)
