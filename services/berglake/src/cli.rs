@@ -38,7 +38,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The project's folder, with its berglake.toml
-    #[arg(long, value_name = "DIR", default_value = ".", env = "BERGLAKE_PROJECT", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".",
+        env = "BERGLAKE_PROJECT",
+        global = true
+    )]
     pub(crate) project: PathBuf,
     /// Sets a key of the configuration, over file and environment
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, global = true)]
@@ -47,10 +53,23 @@ pub(crate) struct Global {
     #[arg(long, value_enum, value_name = "FORMAT", global = true)]
     pub(crate) output: Option<Output>,
     /// What is logged to stderr: a level, or TARGET=LEVEL, joined by commas
-    #[arg(long, value_name = "FILTER", env = "BERGLAKE_LOG", default_value = "warn", global = true)]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "BERGLAKE_LOG",
+        default_value = "warn",
+        global = true
+    )]
     pub(crate) log: String,
     /// How log lines look
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "plain", global = true, hide_short_help = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "plain",
+        global = true,
+        hide_short_help = true
+    )]
     pub(crate) log_format: LogFormat,
 }
 
@@ -278,8 +297,9 @@ mod tests {
             }
             let help = command.get_after_help().map(ToString::to_string);
             assert!(
-                help.is_some_and(|help| help.contains("Examples:\n  berglake")
-                    || help.contains("Examples:\n")),
+                help.is_some_and(
+                    |help| help.contains("Examples:\n  berglake") || help.contains("Examples:\n")
+                ),
                 "{} has no examples",
                 command.get_name()
             );

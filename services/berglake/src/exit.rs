@@ -144,7 +144,11 @@ impl fmt::Display for Shown<'_> {
             next = cause.source();
         }
         if self.error.kind() == ErrorKind::Internal {
-            writeln!(f, "  this is a defect of berglake {}", env!("CARGO_PKG_VERSION"))?;
+            writeln!(
+                f,
+                "  this is a defect of berglake {}",
+                env!("CARGO_PKG_VERSION")
+            )?;
         }
         if let Some(advice) = self.error.advice() {
             writeln!(f, "{cyan}help:{off} {}", indented(advice))?;

@@ -44,7 +44,9 @@ fn snapshots(table: &Table) -> Result<RecordBatch> {
     };
     let counter = |name: &str| -> ArrayRef {
         Arc::new(UInt64Array::from_iter(
-            note(name).iter().map(|value| value.as_ref()?.parse::<u64>().ok()),
+            note(name)
+                .iter()
+                .map(|value| value.as_ref()?.parse::<u64>().ok()),
         ))
     };
     let columns: Vec<(&str, ArrayRef)> = vec![
@@ -66,16 +68,16 @@ fn snapshots(table: &Table) -> Result<RecordBatch> {
         (
             "parent_id",
             Arc::new(Int64Array::from_iter(
-                snapshots.iter().map(|snapshot| snapshot.parent_snapshot_id()),
+                snapshots
+                    .iter()
+                    .map(|snapshot| snapshot.parent_snapshot_id()),
             )),
         ),
         (
             "operation",
-            Arc::new(StringArray::from_iter_values(
-                snapshots
-                    .iter()
-                    .map(|snapshot| snapshot.summary().operation.as_str().to_string()),
-            )),
+            Arc::new(StringArray::from_iter_values(snapshots.iter().map(
+                |snapshot| snapshot.summary().operation.as_str().to_string(),
+            ))),
         ),
         ("added_records", counter("added-records")),
         ("deleted_records", counter("deleted-records")),
@@ -84,15 +86,25 @@ fn snapshots(table: &Table) -> Result<RecordBatch> {
         (
             "is_current",
             Arc::new(BooleanArray::from_iter(
-                snapshots.iter().map(|snapshot| Some(Some(snapshot.snapshot_id()) == head)),
+                snapshots
+                    .iter()
+                    .map(|snapshot| Some(Some(snapshot.snapshot_id()) == head)),
             )),
         ),
         ("engine", Arc::new(StringArray::from(note("engine-name")))),
-        ("application", Arc::new(StringArray::from(note("berglake.application")))),
-        ("principal", Arc::new(StringArray::from(note("berglake.principal")))),
+        (
+            "application",
+            Arc::new(StringArray::from(note("berglake.application"))),
+        ),
+        (
+            "principal",
+            Arc::new(StringArray::from(note("berglake.principal"))),
+        ),
     ];
     RecordBatch::try_from_iter_with_nullable(
-        columns.into_iter().map(|(name, column)| (name, column, true)),
+        columns
+            .into_iter()
+            .map(|(name, column)| (name, column, true)),
     )
     .map_err(Error::from)
 }

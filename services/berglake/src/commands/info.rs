@@ -156,7 +156,10 @@ async fn counted(table: &Table) -> Result<u64> {
     let plan = table.scan().plan().await?;
     let options = berglake_format::read::ReadOptions::default();
     berglake_format::read::read(&plan, options)
-        .try_fold(0, |sum, batch| async move { Ok(sum + batch.num_rows() as u64) })
+        .try_fold(
+            0,
+            |sum, batch| async move { Ok(sum + batch.num_rows() as u64) },
+        )
         .await
 }
 

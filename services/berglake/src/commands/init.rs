@@ -10,12 +10,27 @@ use crate::output::Out;
 
 /// The files of a new project. `{name}` stands for the project's name in the first.
 const FILES: &[(&str, &str)] = &[
-    ("berglake.toml", include_str!("../../template/berglake.toml")),
+    (
+        "berglake.toml",
+        include_str!("../../template/berglake.toml"),
+    ),
     (".gitignore", include_str!("../../template/gitignore")),
-    ("pipelines/bronze.sql", include_str!("../../template/pipelines/bronze.sql")),
-    ("pipelines/silver.sql", include_str!("../../template/pipelines/silver.sql")),
-    ("pipelines/gold.sql", include_str!("../../template/pipelines/gold.sql")),
-    ("data/orders.json", include_str!("../../template/data/orders.json")),
+    (
+        "pipelines/bronze.sql",
+        include_str!("../../template/pipelines/bronze.sql"),
+    ),
+    (
+        "pipelines/silver.sql",
+        include_str!("../../template/pipelines/silver.sql"),
+    ),
+    (
+        "pipelines/gold.sql",
+        include_str!("../../template/pipelines/gold.sql"),
+    ),
+    (
+        "data/orders.json",
+        include_str!("../../template/data/orders.json"),
+    ),
 ];
 
 pub(crate) fn run(folder: &Path) -> Outcome {
@@ -25,9 +40,12 @@ pub(crate) fn run(folder: &Path) -> Outcome {
         match std::fs::symlink_metadata(&file) {
             Ok(_) => {
                 return Err(Failure::usage(
-                    Error::new(berglake_format::ErrorKind::AlreadyExists, "the file exists, nothing was written")
-                        .with("file", file.display())
-                        .help("name another folder: berglake init DIR"),
+                    Error::new(
+                        berglake_format::ErrorKind::AlreadyExists,
+                        "the file exists, nothing was written",
+                    )
+                    .with("file", file.display())
+                    .help("name another folder: berglake init DIR"),
                 ));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}

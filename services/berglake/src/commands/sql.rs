@@ -46,9 +46,11 @@ impl Sql {
         // All of it is parsed before any of it runs.
         let prepared = Session::prepare(text)?;
         if output == Output::Arrow && prepared.len() != 1 {
-            return Err(Error::invalid("an Arrow stream takes exactly one statement")
-                .with("statements", prepared.len())
-                .into());
+            return Err(
+                Error::invalid("an Arrow stream takes exactly one statement")
+                    .with("statements", prepared.len())
+                    .into(),
+            );
         }
         if self.stand_in && statements::writes(text) {
             self.catalog = self.lake.catalog().await?;

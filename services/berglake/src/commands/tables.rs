@@ -36,14 +36,18 @@ pub(crate) async fn run(global: &Global) -> Outcome {
         (
             "snapshots",
             Arc::new(Int64Array::from_iter_values(
-                tables.iter().map(|table| table.metadata().snapshots().len() as i64),
+                tables
+                    .iter()
+                    .map(|table| table.metadata().snapshots().len() as i64),
             )),
         ),
         (
             "last_updated",
             Arc::new(
                 TimestampMillisecondArray::from_iter_values(
-                    tables.iter().map(|table| table.metadata().last_updated_ms()),
+                    tables
+                        .iter()
+                        .map(|table| table.metadata().last_updated_ms()),
                 )
                 .with_timezone("UTC"),
             ),

@@ -87,8 +87,11 @@ impl Layout {
 
     fn line(&self, cells: &[String]) -> String {
         let mut line = String::new();
-        for (i, ((cell, column), width)) in
-            cells.iter().zip(&self.columns).zip(&self.widths).enumerate()
+        for (i, ((cell, column), width)) in cells
+            .iter()
+            .zip(&self.columns)
+            .zip(&self.widths)
+            .enumerate()
         {
             if i > 0 {
                 line.push_str("  ");

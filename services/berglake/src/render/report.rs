@@ -29,7 +29,9 @@ pub(crate) fn plan(plan: &RunPlan) -> String {
     let rows: Vec<Vec<String>> = plan.flows.iter().map(plan_row).collect();
     let mut text = format!("pipeline {}\n\n", plan.pipeline);
     text += &table(
-        ["table", "how", "action", "reads"].map(Column::left).to_vec(),
+        ["table", "how", "action", "reads"]
+            .map(Column::left)
+            .to_vec(),
         &rows,
     );
     for flow in &plan.flows {

@@ -66,7 +66,11 @@ pub(crate) async fn print(
                 rows += batch.num_rows() as u64;
                 for row in 0..batch.num_rows() {
                     let columns = batch.columns();
-                    out.json(&Row { schema, columns, row })?;
+                    out.json(&Row {
+                        schema,
+                        columns,
+                        row,
+                    })?;
                 }
             }
         }

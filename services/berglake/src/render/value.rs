@@ -76,7 +76,10 @@ impl Serialize for Cell<'_> {
         }
         macro_rules! number {
             ($type:ty) => {
-                array.as_primitive::<$type>().value(row).serialize(serializer)
+                array
+                    .as_primitive::<$type>()
+                    .value(row)
+                    .serialize(serializer)
             };
         }
         match array.data_type() {
@@ -90,9 +93,10 @@ impl Serialize for Cell<'_> {
             DataType::UInt16 => number!(UInt16Type),
             DataType::UInt32 => number!(UInt32Type),
             DataType::UInt64 => number!(UInt64Type),
-            DataType::Float16 => {
-                float(array.as_primitive::<Float16Type>().value(row).to_f64(), serializer)
-            }
+            DataType::Float16 => float(
+                array.as_primitive::<Float16Type>().value(row).to_f64(),
+                serializer,
+            ),
             DataType::Float32 => {
                 let value = array.as_primitive::<Float32Type>().value(row);
                 if value.is_finite() {
@@ -114,9 +118,7 @@ impl Serialize for Cell<'_> {
             }
             DataType::List(_) => list(&array.as_list::<i32>().value(row), serializer),
             DataType::LargeList(_) => list(&array.as_list::<i64>().value(row), serializer),
-            DataType::FixedSizeList(..) => {
-                list(&array.as_fixed_size_list().value(row), serializer)
-            }
+            DataType::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row), serializer),
             DataType::Struct(fields) => {
                 let mut object = serializer.serialize_map(Some(fields.len()))?;
                 for (field, array) in fields.iter().zip(array.as_struct().columns()) {
@@ -216,7 +218,11 @@ mod tests {
 
     fn first(array: impl Array + 'static) -> Value {
         let array: ArrayRef = Arc::new(array);
-        serde_json::to_value(Cell { array: &array, row: 0 }).unwrap()
+        serde_json::to_value(Cell {
+            array: &array,
+            row: 0,
+        })
+        .unwrap()
     }
 
     #[test]
@@ -225,7 +231,10 @@ mod tests {
         assert_eq!(first(Int64Array::from(vec![None])), Value::Null);
         assert_eq!(first(Float64Array::from(vec![0.1])), expected!(0.1));
         let float: ArrayRef = Arc::new(Float32Array::from(vec![0.1]));
-        let cell = Cell { array: &float, row: 0 };
+        let cell = Cell {
+            array: &float,
+            row: 0,
+        };
         assert_eq!(serde_json::to_string(&cell).unwrap(), "0.1");
         assert_eq!(first(Float64Array::from(vec![f64::NAN])), expected!("NaN"));
         assert_eq!(
@@ -236,7 +245,10 @@ mod tests {
             .with_precision_and_scale(20, 2)
             .unwrap();
         assert_eq!(first(decimal), expected!("12345.67"));
-        assert_eq!(first(BinaryArray::from(vec![&b"\x00\xff"[..]])), expected!("AP8="));
+        assert_eq!(
+            first(BinaryArray::from(vec![&b"\x00\xff"[..]])),
+            expected!("AP8=")
+        );
         assert_eq!(first(Date32Array::from(vec![0])), expected!("1970-01-01"));
         assert_eq!(
             first(Time64MicrosecondArray::from(vec![3_600_000_001])),
@@ -284,9 +296,22 @@ mod tests {
 
     #[test]
     fn text_has_no_quotes_and_null_is_none() {
-        let text = |array: ArrayRef| Cell { array: &array, row: 0 }.text().unwrap();
-        assert_eq!(text(Arc::new(StringArray::from(vec!["a \"b\""]))).unwrap(), "a \"b\"");
-        assert_eq!(text(Arc::new(Date32Array::from(vec![1]))).unwrap(), "1970-01-02");
+        let text = |array: ArrayRef| {
+            Cell {
+                array: &array,
+                row: 0,
+            }
+            .text()
+            .unwrap()
+        };
+        assert_eq!(
+            text(Arc::new(StringArray::from(vec!["a \"b\""]))).unwrap(),
+            "a \"b\""
+        );
+        assert_eq!(
+            text(Arc::new(Date32Array::from(vec![1]))).unwrap(),
+            "1970-01-02"
+        );
         assert_eq!(text(Arc::new(Int64Array::from(vec![-5]))).unwrap(), "-5");
         assert_eq!(text(Arc::new(StringArray::from(vec![None::<&str>]))), None);
     }

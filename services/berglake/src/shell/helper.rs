@@ -13,13 +13,74 @@ use rustyline::{Context, Helper};
 use super::statements;
 
 const KEYWORDS: &[&str] = &[
-    "ALL", "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "COUNT", "CREATE", "CROSS", "DATE",
-    "DESC", "DESCRIBE", "DISTINCT", "DROP", "ELSE", "END", "EXCEPT", "EXISTS", "EXPLAIN", "FALSE",
-    "FOR", "FROM", "FULL", "GROUP", "HAVING", "IN", "INNER", "INSERT", "INTERSECT", "INTERVAL", "INTO",
-    "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "NAMESPACE", "NOT", "NULL", "NULLS", "OF", "OFFSET", "ON",
-    "OR", "ORDER", "OVER", "PARTITION", "PARTITIONED", "RIGHT", "SELECT", "SET", "SHOW", "TABLE",
-    "TABLES", "TBLPROPERTIES", "THEN", "TIMESTAMP", "TRUE", "UNION", "USE", "USING", "VALUES",
-    "VERSION", "WHEN", "WHERE", "WITH",
+    "ALL",
+    "AND",
+    "AS",
+    "ASC",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "COUNT",
+    "CREATE",
+    "CROSS",
+    "DATE",
+    "DESC",
+    "DESCRIBE",
+    "DISTINCT",
+    "DROP",
+    "ELSE",
+    "END",
+    "EXCEPT",
+    "EXISTS",
+    "EXPLAIN",
+    "FALSE",
+    "FOR",
+    "FROM",
+    "FULL",
+    "GROUP",
+    "HAVING",
+    "IN",
+    "INNER",
+    "INSERT",
+    "INTERSECT",
+    "INTERVAL",
+    "INTO",
+    "IS",
+    "JOIN",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "NAMESPACE",
+    "NOT",
+    "NULL",
+    "NULLS",
+    "OF",
+    "OFFSET",
+    "ON",
+    "OR",
+    "ORDER",
+    "OVER",
+    "PARTITION",
+    "PARTITIONED",
+    "RIGHT",
+    "SELECT",
+    "SET",
+    "SHOW",
+    "TABLE",
+    "TABLES",
+    "TBLPROPERTIES",
+    "THEN",
+    "TIMESTAMP",
+    "TRUE",
+    "UNION",
+    "USE",
+    "USING",
+    "VALUES",
+    "VERSION",
+    "WHEN",
+    "WHERE",
+    "WITH",
 ];
 
 /// Commands of the shell itself.
@@ -47,7 +108,9 @@ impl Names {
             // A table that cannot be loaded is named all the same; a query says what is wrong.
             if let Ok(table) = catalog.load(&ident).await {
                 let fields = table.schema().as_struct().fields();
-                names.columns.extend(fields.iter().map(|field| field.name.clone()));
+                names
+                    .columns
+                    .extend(fields.iter().map(|field| field.name.clone()));
             }
         }
         Ok(names)
@@ -64,7 +127,10 @@ impl SqlHelper {
     fn candidates(&self, word: &str) -> Vec<String> {
         if word.starts_with('\\') {
             let names = COMMANDS.iter().map(|(name, _)| *name);
-            return names.filter(|name| name.starts_with(word)).map(str::to_string).collect();
+            return names
+                .filter(|name| name.starts_with(word))
+                .map(str::to_string)
+                .collect();
         }
         let begins = |name: &str| {
             name.get(..word.len())
@@ -74,13 +140,18 @@ impl SqlHelper {
         let mut found: Vec<String> = names.filter(|name| begins(name)).cloned().collect();
         if !word.is_empty() {
             let lower = word.chars().any(char::is_lowercase);
-            found.extend(KEYWORDS.iter().filter(|keyword| begins(keyword)).map(|keyword| {
-                if lower {
-                    keyword.to_lowercase()
-                } else {
-                    (*keyword).to_string()
-                }
-            }));
+            found.extend(
+                KEYWORDS
+                    .iter()
+                    .filter(|keyword| begins(keyword))
+                    .map(|keyword| {
+                        if lower {
+                            keyword.to_lowercase()
+                        } else {
+                            (*keyword).to_string()
+                        }
+                    }),
+            );
         }
         found
     }
@@ -158,6 +229,9 @@ mod tests {
         let line = "SELECT é, tit FROM x";
         let pos = "SELECT é, tit".len();
         let (start, found) = helper().complete(line, pos, &context).unwrap();
-        assert_eq!((&line[start..pos], found), ("tit", vec!["title".to_string()]));
+        assert_eq!(
+            (&line[start..pos], found),
+            ("tit", vec!["title".to_string()])
+        );
     }
 }

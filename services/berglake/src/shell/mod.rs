@@ -26,7 +26,11 @@ const HISTORY: usize = 10_000;
 /// Whether the user says good-bye in words.
 fn is_farewell(input: &str) -> bool {
     matches!(
-        input.trim().trim_end_matches(';').to_ascii_lowercase().as_str(),
+        input
+            .trim()
+            .trim_end_matches(';')
+            .to_ascii_lowercase()
+            .as_str(),
         "exit" | "quit"
     )
 }
@@ -47,9 +51,13 @@ pub(crate) fn run(runtime: &Runtime, global: &Global, arguments: &SqlArguments) 
         timing: false,
         out: Out::new(),
     };
-    shell.out.line("statements end with ;  \\? lists commands, \\q quits")?;
+    shell
+        .out
+        .line("statements end with ;  \\? lists commands, \\q quits")?;
     if sql.lake.is_fresh() {
-        shell.out.line("the project has no tables yet; `berglake run` makes those of its pipelines")?;
+        shell
+            .out
+            .line("the project has no tables yet; `berglake run` makes those of its pipelines")?;
     }
     shell.out.flush()?;
     refresh_names(runtime, &mut prompt, &sql);
@@ -145,8 +153,9 @@ impl Shell {
             ("d", "") => return Ok(Some("SHOW TABLES".to_string())),
             ("d", table) => return Ok(Some(format!("DESCRIBE {table}"))),
             _ => {
-                let error = berglake_format::Error::invalid(format!("there is no command \\{name}"))
-                    .help("\\? lists the commands");
+                let error =
+                    berglake_format::Error::invalid(format!("there is no command \\{name}"))
+                        .help("\\? lists the commands");
                 return Err(Failure::usage(error));
             }
         }

@@ -27,10 +27,9 @@ pub(crate) fn writes(text: &str) -> bool {
     ];
     let (mut statements, rest) = split(text);
     statements.push(rest);
-    statements
-        .into_iter()
-        .filter_map(first_word)
-        .any(|word| !word.starts_with('(') && !READS.iter().any(|read| read.eq_ignore_ascii_case(word)))
+    statements.into_iter().filter_map(first_word).any(|word| {
+        !word.starts_with('(') && !READS.iter().any(|read| read.eq_ignore_ascii_case(word))
+    })
 }
 
 /// The first word that is no comment, or a sign where one stands in its place.
