@@ -59,7 +59,7 @@ async fn plan_query(
         })?;
         tables.push((source.id.clone(), provider.clone()));
     }
-    let session = engine.session_with(tables);
+    let session = engine.connect_with(tables);
     session
         .query(&query.sql)
         .await

@@ -38,7 +38,7 @@ impl Checks {
             return Ok(frame);
         }
         let rows = frame.into_view();
-        let session = engine.session_with(vec![("__rows".to_string(), rows)]);
+        let session = engine.connect_with(vec![("__rows".to_string(), rows)]);
         for expectation in self.expectations.iter() {
             // One by one first: the error of all together would not say whose it is.
             let alone = format!("SELECT ({}) AS held FROM __rows", expectation.condition.sql);
