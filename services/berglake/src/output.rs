@@ -47,11 +47,6 @@ pub(crate) fn colour_on_stderr() -> bool {
     io::stderr().is_terminal() && colour_wanted()
 }
 
-/// Whether text on stdout may be coloured.
-pub(crate) fn colour_on_stdout() -> bool {
-    io::stdout().is_terminal() && colour_wanted()
-}
-
 fn colour_wanted() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");

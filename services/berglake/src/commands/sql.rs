@@ -72,7 +72,7 @@ impl Sql {
 }
 
 async fn session(lake: &Lake, catalog: &Arc<dyn Catalog>, force: bool) -> Outcome<Session> {
-    let session = lake.engine(catalog)?.session();
+    let session = lake.engine(catalog)?.connect();
     if force {
         session.sql("SET berglake.force_write = true").await?;
     }
