@@ -17,4 +17,4 @@ mod runner;
 pub use config::Config;
 pub use project::Project;
 pub use report::RunReport;
-pub use runner::{Observer, Resume, RunOptions, Runner};
+pub use runner::{DEAD_LETTER_PROPERTY, Observer, PIPELINE_PROPERTY, Resume, RunOptions, Runner};

@@ -75,7 +75,11 @@ impl Project {
         }
         let variables: Variables = self.config.variables.clone().into_iter().collect();
         Pipeline::from_files(&files, &variables).map_err(|found| {
-            let mistakes = if found.len() == 1 { "a mistake" } else { "mistakes" };
+            let mistakes = if found.len() == 1 {
+                "a mistake"
+            } else {
+                "mistakes"
+            };
             Error::invalid(format!("the pipeline has {mistakes}\n\n{found}\n"))
         })
     }

@@ -1,1 +1,121 @@
-fn main() {}
+//! The `berglake` binary: a thin composition of the crates. `berglake --help` is its reference.
+
+mod cli;
+mod commands;
+mod compose;
+mod exit;
+mod output;
+mod render;
+mod shell;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use berglake_format::{Error, failpoint};
+use clap::Parser;
+use tokio::runtime::Runtime;
+
+use cli::{Arguments, Command, ConfigCommand, Global, LogFormat};
+use exit::{Failure, Outcome};
+
+/// How long work on other threads may take to end after an interruption.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match start(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(output::colour_on_stderr()),
+    }
+}
+
+fn start(arguments: &Arguments) -> Outcome {
+    if let Ok(setting) = std::env::var(failpoint::VARIABLE) {
+        failpoint::check(&setting).map_err(Failure::usage)?;
+    }
+    log(&arguments.global)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::internal("the program's threads cannot be started").source_error(error)
+        })?;
+    let outcome = dispatch(&runtime, arguments);
+    // A thread that still reads or writes must not keep an interrupted program alive.
+    runtime.shutdown_timeout(SHUTDOWN);
+    outcome
+}
+
+fn log(global: &Global) -> Outcome {
+    let format = match global.log_format {
+        LogFormat::Plain => berglake_telemetry::Format::Plain,
+        LogFormat::Json => berglake_telemetry::Format::Json,
+    };
+    berglake_telemetry::Settings::new(format)
+        .filter(&global.log)
+        .and_then(berglake_telemetry::Settings::init)
+        .map_err(|error| Failure::usage(Error::invalid(error.to_string())))
+}
+
+fn dispatch(runtime: &Runtime, arguments: &Arguments) -> Outcome {
+    let global = &arguments.global;
+    match &arguments.command {
+        Command::Init { folder } => commands::init::run(folder),
+        Command::Completions { shell } => commands::completions::run(*shell),
+        Command::Config {
+            command: ConfigCommand::Show { origin },
+        } => commands::config::show(global, *origin),
+        Command::Validate => until_interrupted(runtime, commands::validate::run(global)),
+        Command::Plan(selection) => {
+            until_interrupted(runtime, commands::plan::run(global, selection))
+        }
+        Command::Run(run) => until_interrupted(runtime, commands::run::run(global, run)),
+        Command::Tables => until_interrupted(runtime, commands::tables::run(global)),
+        Command::History { table } => {
+            until_interrupted(runtime, commands::history::run(global, table))
+        }
+        Command::Info { table } => {
+            until_interrupted(runtime, commands::info::run(global, table.as_deref()))
+        }
+        Command::Sql(sql) => match commands::sql::given(sql).map_err(Failure::usage)? {
+            Some(text) => until_interrupted(runtime, commands::sql::run(global, sql, &text)),
+            None => shell::run(runtime, global, sql),
+        },
+    }
+}
+
+/// Runs a command until it ends or somebody wants it to. A command that is dropped abandons what is
+/// in flight; a commit is made in one step, so tables are before it or after it.
+fn until_interrupted(runtime: &Runtime, command: impl Future<Output = Outcome>) -> Outcome {
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = command => outcome,
+            () = interrupted() => Err(Failure::Interrupted),
+        }
+    })
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+        ) {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            // Without handlers the system's own hold, which end the program at once.
+            _ => std::future::pending().await,
+        }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use berglake_format::commit::{CommitOutcome, ConflictReason, TableChange, metadata_file};
 use berglake_format::storage::Location;
-use berglake_format::{Error, Result, Table, TableIdent};
+use berglake_format::{Error, Result, Table, TableIdent, failpoint};
 use futures::future::join_all;
 use iceberg::TableUpdate;
 use iceberg::spec::{FormatVersion, TableMetadata};
@@ -154,10 +154,12 @@ impl Inner {
         )
         .await
         .map_err(|error| error.with("table", ident))?;
+        failpoint::hit(failpoint::METADATA_FILE_WRITTEN);
         if let Err(error) = check_length("metadata location", &pointer, schema::MAX_VALUE) {
             self.remove_unused(&pointer).await;
             return Err(error.with("table", ident));
         }
+        failpoint::hit(failpoint::METADATA_FILE_WRITTEN);
         ready(base, Some((pointer, Arc::new(metadata))))
     }
 
@@ -185,7 +187,9 @@ impl Inner {
                 }
             }
         }
+        failpoint::hit(failpoint::BEFORE_POINTER_SWAP);
         write.commit().await?;
+        failpoint::hit(failpoint::AFTER_POINTER_SWAP);
         Ok(None)
     }
 

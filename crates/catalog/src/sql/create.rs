@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use berglake_format::commit::metadata_file;
 use berglake_format::storage::Location;
-use berglake_format::{Error, ErrorKind, Result, Table, TableIdent};
+use berglake_format::{Error, ErrorKind, Result, Table, TableIdent, failpoint};
 use iceberg::spec::{
     FormatVersion, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec,
 };
@@ -71,7 +71,10 @@ impl Inner {
             let pointer =
                 metadata_file::write(&self.storage, &self.environment, &metadata, None).await?;
             match self.insert(&ident, &location, &pointer).await {
-                Ok(Inserted::Yes) => return Ok(self.created(ident, metadata, &pointer)),
+                Ok(Inserted::Yes) => {
+                    failpoint::hit(failpoint::TABLE_CREATED);
+                    return Ok(self.created(ident, metadata, &pointer));
+                }
                 Ok(Inserted::FolderTaken(error)) => {
                     self.remove_unused(&pointer).await;
                     attempts += 1;

@@ -222,7 +222,7 @@ impl Inner {
                  UNION ALL
                  SELECT namespace, property_key FROM iceberg_namespace_properties
                  WHERE catalog_name = $1 AND substr(namespace, 1, length($3)) = $3
-                 LIMIT 1",
+                 ORDER BY 1, 2 LIMIT 1",
                 &[&self.name, &name, &below],
             )
             .await?;

@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::{CommitOutcome, Committer, Operation, PlannedChange};
 use crate::storage::Location;
-use crate::{Error, ErrorKind, Result, Table};
+use crate::{Error, ErrorKind, Result, Table, failpoint};
 
 /// How often and how patiently a commit is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl<'a> Transaction<'a> {
             }
         }
         let mut doubtful: Vec<Attempt> = Vec::new();
-        let started = tokio::time::Instant::now();
+        let mut started = None;
         let mut attempt = 0;
         loop {
             let mut bases = Vec::with_capacity(self.steps.len());
@@ -169,8 +169,10 @@ impl<'a> Transaction<'a> {
             if changes.is_empty() {
                 return Ok(this.applied(&bases));
             }
+            failpoint::hit(failpoint::COMMIT_PLANNED);
             let reason = match self.committer.commit(changes).await {
                 Ok(CommitOutcome::Committed(tables)) => {
+                    failpoint::hit(failpoint::COMMITTED);
                     return Ok(this.applied(&this.merge(bases, tables)));
                 }
                 Ok(CommitOutcome::Conflict { ident, reason }) => {
@@ -194,7 +196,11 @@ impl<'a> Transaction<'a> {
                 }
             };
             attempt += 1;
-            if attempt > self.policy.retries || started.elapsed() >= self.policy.total {
+            let clock = bases.first().map(|base| base.environment().clock());
+            let now = clock.map_or(0, |clock| clock.now_micros());
+            let spent = now.saturating_sub(*started.get_or_insert(now));
+            let spent = Duration::from_micros(u64::try_from(spent).unwrap_or_default());
+            if attempt > self.policy.retries || spent >= self.policy.total {
                 let error = if doubtful.is_empty() {
                     Error::new(
                         ErrorKind::Conflict,

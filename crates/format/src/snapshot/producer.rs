@@ -18,7 +18,7 @@ use super::{CommitNotes, NextSnapshot};
 use crate::commit::{Mark, PlannedChange, TableChange};
 use crate::storage::{Location, normalize};
 use crate::write::WrittenFile;
-use crate::{Error, Result, Table};
+use crate::{Error, Result, Table, failpoint};
 
 /// Files of one manifest, at most: about 8 MiB of Avro, as other engines target.
 const ENTRIES_PER_MANIFEST: usize = 20_000;
@@ -196,12 +196,14 @@ impl<'a> Producer<'a> {
             }
         }
 
+        failpoint::hit(failpoint::MANIFESTS_WRITTEN);
         let list = self
             .folder
             .join(&format!("snap-{}-1-{}.avro", self.next.id, self.attempt))
             .to_string();
         self.written.push(list.clone());
         let row_range = self.write_list(&list, parent.as_deref(), manifests).await?;
+        failpoint::hit(failpoint::MANIFEST_LIST_WRITTEN);
         let summary = Summary {
             operation: self.operation.clone(),
             additional_properties: self.summary.build(

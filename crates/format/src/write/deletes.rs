@@ -109,11 +109,14 @@ async fn position_deletes(table: &Table, deletes: &[DeletedRows]) -> Result<Vec<
     let properties = WriteProperties::of(table.metadata())
         .map_err(|error| error.with("table", table.ident()))?;
     let folder = table.data_location()?;
-    let written: Vec<Result<WrittenFile>> = stream::iter(deletes.iter().zip(0..))
+    // The futures are made outside of the stream: a closure inside would make this future `Send` for
+    // one lifetime only, and callers could not use it in a future of theirs that must be `Send`.
+    let writes: Vec<_> = deletes
+        .iter()
+        .zip(0..)
         .map(|(rows, counter)| position_delete(table, &properties, &folder, rows, counter))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+        .collect();
+    let written: Vec<Result<WrittenFile>> = stream::iter(writes).buffered(AT_ONCE).collect().await;
     let mut files = Vec::with_capacity(written.len());
     let mut failed = None;
     for file in written {

@@ -160,7 +160,7 @@ pub(super) struct OpenFile {
     file: Option<Parquet>,
     columns: Vec<Column>,
     group_rows: usize,
-    /// Encoded bytes of the row group under way, as of the last chunk that was finished.
+    /// Encoded bytes of the row group under way, without the chunk that is being encoded.
     group_bytes: usize,
     /// The memory that they take.
     group_memory: usize,
@@ -177,11 +177,35 @@ struct Parquet {
     factory: ArrowRowGroupWriterFactory,
 }
 
-enum Column {
+/// One top-level column of the row group under way.
+struct Column {
+    state: ColumnState,
+    /// Its sizes before the chunk that is being encoded.
+    last: Sizes,
+}
+
+enum ColumnState {
     Idle(ColumnEncoder),
     Busy(JoinHandle<Result<ColumnEncoder>>),
     /// Only while a step fails half-way; the file is lost then.
     Gone,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sizes {
+    encoded: usize,
+    memory: usize,
+}
+
+impl Column {
+    /// Takes the encoder as soon as it has finished its chunk.
+    async fn settle(&mut self) -> Result<ColumnEncoder> {
+        match std::mem::replace(&mut self.state, ColumnState::Gone) {
+            ColumnState::Idle(encoder) => Ok(encoder),
+            ColumnState::Busy(task) => task.await.map_err(|error| stopped().source_error(error))?,
+            ColumnState::Gone => Err(Error::internal("a file is written on after it failed")),
+        }
+    }
 }
 
 /// Encodes one top-level column.
@@ -193,6 +217,14 @@ struct ColumnEncoder {
 }
 
 impl ColumnEncoder {
+    fn sizes(&self) -> Sizes {
+        let of = |size: fn(&ArrowColumnWriter) -> usize| self.leaves.iter().map(size).sum();
+        Sizes {
+            encoded: of(ArrowColumnWriter::get_estimated_total_bytes),
+            memory: of(ArrowColumnWriter::memory_size),
+        }
+    }
+
     fn encode(mut self, shape: &Shape, batches: &[RecordBatch]) -> Result<Self> {
         let field = shape.arrow.field(self.at);
         for batch in batches {
@@ -267,7 +299,6 @@ impl OpenFile {
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.settle().await?;
         if self.group_bytes >= self.shape.row_group_size || self.group_rows >= MAX_GROUP_ROWS {
             self.end_group(false).await?;
         }
@@ -283,42 +314,44 @@ impl OpenFile {
         self.rows += rows as u64;
         let batches: Arc<[RecordBatch]> = batches.into();
         for column in &mut self.columns {
-            let Column::Idle(encoder) = std::mem::replace(column, Column::Gone) else {
-                return Err(Error::internal("a column is encoded twice at a time"));
-            };
+            // A column waits for nothing but its own last chunk, so that no core stands idle while
+            // the slowest column finishes.
+            let encoder = column
+                .settle()
+                .await
+                .map_err(|e| e.with("path", &self.location))?;
             let permits = self.shape.permits.clone();
             let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
             let (shape, batches) = (self.shape.clone(), batches.clone());
-            *column = Column::Busy(tokio::task::spawn_blocking(move || {
+            column.last = encoder.sizes();
+            column.state = ColumnState::Busy(tokio::task::spawn_blocking(move || {
                 let encoder = encoder.encode(&shape, &batches);
                 drop(permit);
                 encoder
             }));
         }
+        self.measure();
         Ok(())
     }
 
     /// Waits until no column is being encoded.
     async fn settle(&mut self) -> Result<()> {
         for column in &mut self.columns {
-            if let Column::Busy(task) = column {
-                let encoder = task.await.map_err(|error| stopped().source_error(error))?;
-                *column = Column::Gone;
-                *column = Column::Idle(encoder.map_err(|e| e.with("path", &self.location))?);
-            }
+            let encoder = column
+                .settle()
+                .await
+                .map_err(|e| e.with("path", &self.location))?;
+            column.last = encoder.sizes();
+            column.state = ColumnState::Idle(encoder);
         }
         self.in_flight_bytes = 0;
-        let leaves = || {
-            self.columns.iter().flat_map(|column| match column {
-                Column::Idle(encoder) => encoder.leaves.as_slice(),
-                _ => &[],
-            })
-        };
-        self.group_bytes = leaves()
-            .map(ArrowColumnWriter::get_estimated_total_bytes)
-            .sum();
-        self.group_memory = leaves().map(ArrowColumnWriter::memory_size).sum();
+        self.measure();
         Ok(())
+    }
+
+    fn measure(&mut self) {
+        self.group_bytes = self.columns.iter().map(|column| column.last.encoded).sum();
+        self.group_memory = self.columns.iter().map(|column| column.last.memory).sum();
     }
 
     fn begin_group(&mut self) -> Result<()> {
@@ -338,12 +371,16 @@ impl OpenFile {
         let group = file.writer.flushed_row_groups().len();
         let mut leaves = file.factory.create_column_writers(group)?.into_iter();
         for (at, width) in shape.widths.iter().enumerate() {
-            self.columns.push(Column::Idle(ColumnEncoder {
+            let encoder = ColumnEncoder {
                 at,
                 leaves: leaves.by_ref().take(*width).collect(),
                 nans: vec![0; *width],
                 count_nans: metrics::has_floats(shape.arrow.field(at).data_type()),
-            }));
+            };
+            self.columns.push(Column {
+                state: ColumnState::Idle(encoder),
+                last: Sizes::default(),
+            });
         }
         Ok(())
     }
@@ -356,13 +393,15 @@ impl OpenFile {
         };
         let mut encoders = Vec::with_capacity(self.columns.len());
         for column in self.columns.drain(..) {
-            if let Column::Idle(encoder) = column {
+            if let ColumnState::Idle(encoder) = column.state {
                 for (sum, nans) in self.nans[encoder.at].iter_mut().zip(&encoder.nans) {
                     *sum += nans;
                 }
                 encoders.push(encoder);
             }
         }
+        // A vector that grows by doubling could take twice the row group's size.
+        file.writer.inner_mut().reserve(self.group_bytes);
         let permits = self.shape.permits.clone();
         let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
         let step = move || -> Result<_> {

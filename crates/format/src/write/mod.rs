@@ -29,8 +29,10 @@ use conform::Conformer;
 use file::{OpenFile, Shape};
 use route::{PartitionId, Router};
 
-/// Files that are closed at the same time.
-const CLOSING: usize = 4;
+/// Files that are closed at the same time while others are written; each may hold a row group.
+const CLOSING: usize = 1;
+/// Files that are closed at the same time at the end, when most of the time goes into requests.
+const CLOSING_AT_END: usize = 16;
 
 /// A file that was written and is not yet committed.
 ///
@@ -163,7 +165,7 @@ impl DataWriter {
             };
             rest = file.push(rows).await?;
             if file.is_full() {
-                self.close(partition).await?;
+                self.close(partition, CLOSING).await?;
             }
         }
         Ok(())
@@ -185,10 +187,10 @@ impl DataWriter {
         ))
     }
 
-    /// Closes the file of a partition in the background.
-    async fn close(&mut self, partition: PartitionId) -> Result<()> {
+    /// Closes the file of a partition in the background, with at most so many others.
+    async fn close(&mut self, partition: PartitionId, at_once: usize) -> Result<()> {
         if let Some(file) = self.open.remove(&partition) {
-            while self.closing.len() >= CLOSING {
+            while self.closing.len() >= at_once {
                 self.join_one().await?;
             }
             self.closing.spawn(file.finish());
@@ -231,7 +233,7 @@ impl DataWriter {
                 "memory is full, the largest file is closed early"
             );
             // Waited for, unlike a file that rolls: memory is free only when it is uploaded.
-            self.close(id).await?;
+            self.close(id, CLOSING).await?;
             while !self.closing.is_empty() {
                 self.join_one().await?;
             }
@@ -269,7 +271,7 @@ impl DataWriter {
         let mut ids: Vec<PartitionId> = self.open.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
-            self.close(id).await?;
+            self.close(id, CLOSING_AT_END).await?;
         }
         while !self.closing.is_empty() {
             self.join_one().await?;

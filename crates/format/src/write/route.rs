@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StructArray, UInt32Array,
+    Array, ArrayRef, AsArray, Date32Array, Float32Array, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StructArray, UInt32Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{partition, take, take_record_batch};
@@ -238,8 +238,8 @@ fn follow(batch: &RecordBatch, path: &[usize]) -> Result<ArrayRef> {
 }
 
 /// Transforms that are not left to the `iceberg` crate: it overflows when truncating the smallest
-/// integers, has no hours of nanoseconds, and would give the many bit patterns of NaN, and the two
-/// zeros, partitions of their own.
+/// integers, has no hours of nanoseconds, makes times far from ours NULL and takes long for it, and
+/// would give the many bit patterns of NaN, and the two zeros, partitions of their own.
 fn transform_here(transform: &Transform, source: &ArrayRef) -> Option<ArrayRef> {
     Some(match (transform, source.data_type()) {
         (Transform::Truncate(width), DataType::Int32) => {
@@ -254,8 +254,25 @@ fn transform_here(transform: &Transform, source: &ArrayRef) -> Option<ArrayRef> 
             let values: Int64Array = source.as_primitive::<Int64Type>().unary(cut);
             Arc::new(values)
         }
+        (Transform::Year, _) => {
+            let year = |day| (month_of(day).div_euclid(12)) as i32;
+            let values: Int32Array = days(source)?.unary(year);
+            Arc::new(values)
+        }
+        (Transform::Month, _) => {
+            let values: Int32Array = days(source)?.unary(|day| month_of(day) as i32);
+            Arc::new(values)
+        }
+        (Transform::Day, _) => Arc::new(days(source)?),
+        (Transform::Hour, DataType::Timestamp(TimeUnit::Microsecond, _)) => {
+            let hour = |v: i64| v.div_euclid(HOUR_MICROS) as i32;
+            let values: Int32Array = source
+                .as_primitive::<TimestampMicrosecondType>()
+                .unary(hour);
+            Arc::new(values)
+        }
         (Transform::Hour, DataType::Timestamp(TimeUnit::Nanosecond, _)) => {
-            let hour = |v: i64| v.div_euclid(3_600_000_000_000) as i32;
+            let hour = |v: i64| v.div_euclid(HOUR_MICROS * 1_000) as i32;
             let values: Int32Array = source.as_primitive::<TimestampNanosecondType>().unary(hour);
             Arc::new(values)
         }
@@ -271,6 +288,42 @@ fn transform_here(transform: &Transform, source: &ArrayRef) -> Option<ArrayRef> 
         }
         _ => return None,
     })
+}
+
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+/// Days since 1970-01-01 in UTC, or none for a type that has no days.
+fn days(source: &ArrayRef) -> Option<Date32Array> {
+    const DAY_MICROS: i64 = 24 * HOUR_MICROS;
+    Some(match source.data_type() {
+        DataType::Date32 => source.as_primitive::<Date32Type>().clone(),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => source
+            .as_primitive::<TimestampMicrosecondType>()
+            .unary(|v| v.div_euclid(DAY_MICROS) as i32),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => source
+            .as_primitive::<TimestampNanosecondType>()
+            .unary(|v| v.div_euclid(DAY_MICROS * 1_000) as i32),
+        _ => return None,
+    })
+}
+
+/// Months since January 1970 of a day since 1970-01-01, in the proleptic Gregorian calendar.
+///
+/// Years are counted from March, so that the leap day is the last one; four hundred of them have
+/// 146,097 days, whichever they are.
+fn month_of(day: i32) -> i64 {
+    const DAYS_FROM_MARCH_OF_YEAR_0: i64 = 719_468;
+    const DAYS_OF_400_YEARS: i64 = 146_097;
+    let day = i64::from(day) + DAYS_FROM_MARCH_OF_YEAR_0;
+    let (cycle, day) = (
+        day.div_euclid(DAYS_OF_400_YEARS),
+        day.rem_euclid(DAYS_OF_400_YEARS),
+    );
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    // Five months from March on have 153 days, again and again.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    (cycle * 400 + year - 1970) * 12 + month_from_march + 2
 }
 
 fn make_partition(
@@ -514,6 +567,26 @@ mod tests {
         }
         assert_eq!(escape("a b/../ä"), "a%20b%2F..%2F%C3%A4");
         assert!(escape(&"/".repeat(10_000)).len() < 110);
+    }
+
+    #[test]
+    fn months_and_years_are_those_of_the_calendar() {
+        use chrono::Datelike;
+        for day in (-800_000..800_000).step_by(13).chain(-800..800) {
+            let date = NaiveDate::default() + TimeDelta::days(i64::from(day));
+            let months = (i64::from(date.year()) - 1970) * 12 + i64::from(date.month0());
+            assert_eq!(month_of(day), months, "{date}");
+        }
+        // 64 bits of microseconds reach from 290309 BC (the year -290308) to 294247.
+        let far: ArrayRef = Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![
+            i64::MIN,
+            i64::MAX,
+        ]));
+        let years = transform_here(&Transform::Year, &far).unwrap();
+        assert_eq!(
+            years.as_primitive::<Int32Type>().values(),
+            &[-290_308 - 1970, 294_247 - 1970]
+        );
     }
 
     #[test]

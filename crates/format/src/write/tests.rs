@@ -928,6 +928,7 @@ async fn bad_batches_are_refused_with_column_and_row_and_the_writer_goes_on() {
             NestedField::optional(2, "s", Type::Struct(inner)),
             NestedField::optional(3, "l", Type::List(ListType::new(element.into()))),
             optional(4, "t", P::Timestamptz),
+            optional(7, "f", P::Fixed(2)),
         ],
         ..Spec::default()
     }
@@ -942,7 +943,8 @@ async fn bad_batches_are_refused_with_column_and_row_and_the_writer_goes_on() {
         None,
         Some(vec![Some(3), None]),
     ]);
-    let cases: Vec<(Vec<(&str, ArrayRef)>, &[&str])> = vec![
+    type Case<'a> = (Vec<(&'a str, ArrayRef)>, &'a [&'a str]);
+    let cases: Vec<Case<'_>> = vec![
         (
             vec![id(vec![Some(1), None])],
             &["a required column has a NULL", "column: id", "row: 1"],
@@ -956,7 +958,7 @@ async fn bad_batches_are_refused_with_column_and_row_and_the_writer_goes_on() {
         ),
         (
             vec![ok(), ("other", x_column())],
-            &["no such column", "column: other", "id, s, l, t"],
+            &["no such column", "column: other", "id, s, l, t, f"],
         ),
         (
             vec![ok(), ("s", Arc::new(nested))],
@@ -1003,6 +1005,11 @@ async fn bad_batches_are_refused_with_column_and_row_and_the_writer_goes_on() {
             &["column: s", "found: Int32"],
         ),
     ];
+    let wrong_length: ArrayRef = Arc::new(BinaryArray::from_iter_values([[1, 2, 3]]));
+    let one = || id(vec![Some(1)]);
+    let mut cases = cases;
+    cases.push((vec![one(), ("f", wrong_length)], &["column: f"]));
+    cases.push((vec![one(), one()], &["occurs twice", "column: id"]));
     let mut writer = DataWriter::new(&table).unwrap();
     for (columns, parts) in cases {
         let error = writer.write(&batch(columns)).await.unwrap_err();

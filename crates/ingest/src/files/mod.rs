@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use berglake_format::storage::{Location, Storage, StoreRoot};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
@@ -25,7 +26,7 @@ use crate::error::{IngestError, Result};
 /// A file of a source, as it was when it was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Where it is: an absolute path, or a URL such as `s3://bucket/key`.
+    /// Where it is, in the one spelling of locations: `file:///folder/name` or `s3://bucket/key`.
     pub location: Arc<str>,
     /// Its length in bytes.
     pub size: u64,
@@ -45,29 +46,33 @@ pub struct Listing {
     pub warning: Option<String>,
 }
 
-/// A store of files and how its locations are written.
+/// A store of files: the local file system, or a bucket.
 #[derive(Debug, Clone)]
 pub struct FileStore {
     store: Arc<dyn ObjectStore>,
-    /// What stands before the path in a location: `/`, or `s3://bucket/`.
-    root: Arc<str>,
+    root: StoreRoot,
 }
 
 impl FileStore {
-    /// The local file system.
-    pub fn local() -> Self {
-        Self {
-            store: Arc::new(LocalFileSystem::new()),
-            root: "/".into(),
-        }
+    /// A store of the caller's own.
+    pub fn new(root: StoreRoot, store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, root }
     }
 
-    /// A store under a root such as `s3://bucket`. Locations are the root, a slash and the key.
-    pub fn remote(root: &str, store: Arc<dyn ObjectStore>) -> Self {
-        Self {
-            store,
-            root: format!("{}/", root.trim_end_matches('/')).into(),
-        }
+    /// The local file system.
+    pub fn local() -> Self {
+        Self::new(StoreRoot::File, Arc::new(LocalFileSystem::new()))
+    }
+
+    /// The store that a path or pattern is in, with the settings of the tables' storage.
+    ///
+    /// # Errors
+    /// [`IngestError::BadPattern`] for a scheme that is not known, a relative path, or settings
+    /// that make no client.
+    pub fn of(storage: &Storage, pattern: &str) -> Result<Self> {
+        let root = locate(pattern)?.root().clone();
+        let store = storage.store(&root).map_err(bad_pattern(pattern))?;
+        Ok(Self::new(root, store))
     }
 
     /// The files that a path or pattern names, by location.
@@ -87,7 +92,7 @@ impl FileStore {
     /// store fails.
     pub async fn list(&self, pattern: &str) -> Result<Listing> {
         let key = self.key(pattern)?;
-        let segments = glob::parse(key)?;
+        let segments = glob::parse(&key)?;
         let literal: Option<Vec<&str>> = segments
             .iter()
             .map(|segment| match segment {
@@ -97,7 +102,7 @@ impl FileStore {
             .collect();
         if let Some(names) = literal {
             let path = parse_path(&names.join("/"), pattern)?;
-            let files = self.list_literal(&path, key.ends_with('/')).await?;
+            let files = self.list_literal(&path, pattern.ends_with('/')).await?;
             if files.is_empty() {
                 return Err(IngestError::FileNotFound {
                     location: pattern.to_owned(),
@@ -150,29 +155,25 @@ impl FileStore {
             .await
     }
 
-    /// The part of a path or URL behind the root.
-    fn key<'a>(&self, pattern: &'a str) -> Result<&'a str> {
-        let bad = |reason: String| IngestError::BadPattern {
-            pattern: pattern.to_owned(),
-            reason,
-        };
-        if &*self.root != "/" {
-            return pattern
-                .strip_prefix(&*self.root)
-                .ok_or_else(|| bad(format!("it does not begin with {}", self.root)));
+    /// The part of a path or pattern behind the root, normalised as all locations are.
+    fn key(&self, pattern: &str) -> Result<String> {
+        let location = locate(pattern)?;
+        if *location.root() != self.root {
+            return Err(IngestError::BadPattern {
+                pattern: pattern.to_owned(),
+                reason: format!("it is not in {}", self.root),
+            });
         }
-        let path = match pattern.strip_prefix("file:") {
-            Some(path) => path.strip_prefix("//").unwrap_or(path),
-            None => pattern,
-        };
-        path.strip_prefix('/').ok_or_else(|| {
-            bad("it is no absolute path; resolve it against the project folder first".to_owned())
-        })
+        Ok(location.key().to_owned())
+    }
+
+    fn location(&self, path: &Path) -> String {
+        format!("{}/{path}", self.root)
     }
 
     fn found(&self, meta: ObjectMeta) -> SourceFile {
         SourceFile {
-            location: format!("{}{}", self.root, meta.location).into(),
+            location: self.location(&meta.location).into(),
             size: meta.size,
             last_modified: meta.last_modified,
             e_tag: meta.e_tag,
@@ -182,7 +183,7 @@ impl FileStore {
 
     /// A file, or the files right in a folder.
     async fn list_literal(&self, path: &Path, is_folder: bool) -> Result<Vec<SourceFile>> {
-        let location = format!("{}{path}", self.root);
+        let location = self.location(path);
         if !is_folder {
             match self.store.head(path).await {
                 Ok(meta) => return Ok(vec![self.found(meta)]),
@@ -227,7 +228,7 @@ impl FileStore {
                     Ok(meta) => self.keep(meta, found),
                     Err(object_store::Error::NotFound { .. }) => {}
                     Err(source) => {
-                        return Err(IngestError::storage(format!("{}{path}", self.root), source));
+                        return Err(IngestError::storage(self.location(&path), source));
                     }
                 }
             }
@@ -256,9 +257,8 @@ impl FileStore {
             Segment::Folders if rest.is_empty() => {
                 let mut files = self.store.list(Some(folder));
                 while let Some(meta) = files.next().await {
-                    let meta = meta.map_err(|source| {
-                        IngestError::storage(format!("{}{folder}", self.root), source)
-                    })?;
+                    let meta =
+                        meta.map_err(|source| IngestError::storage(self.location(folder), source))?;
                     let below = meta.location.prefix_match(folder);
                     let hidden =
                         below.is_some_and(|mut parts| parts.any(|part| is_hidden(part.as_ref())));
@@ -290,9 +290,36 @@ impl FileStore {
                 common_prefixes: Vec::new(),
                 objects: Vec::new(),
             }),
-            listed => listed
-                .map_err(|source| IngestError::storage(format!("{}{path}", self.root), source)),
+            listed => listed.map_err(|source| IngestError::storage(self.location(path), source)),
         }
+    }
+}
+
+/// The location of a path or pattern. In local ones `.` and `..` are resolved, as people write
+/// them in relative paths; keys of buckets are literal and have none.
+fn locate(pattern: &str) -> Result<Location> {
+    let path = match pattern.strip_prefix("file:") {
+        Some(path) => path.strip_prefix("//").unwrap_or(path),
+        None => pattern,
+    };
+    if !path.starts_with('/') {
+        return Location::parse(pattern).map_err(bad_pattern(pattern));
+    }
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    Location::parse(&format!("/{}", segments.join("/"))).map_err(bad_pattern(pattern))
+}
+
+fn bad_pattern(pattern: &str) -> impl FnOnce(berglake_format::Error) -> IngestError {
+    move |error| IngestError::BadPattern {
+        pattern: pattern.to_owned(),
+        reason: error.to_string(),
     }
 }
 

@@ -39,6 +39,7 @@ async fn paths_and_patterns_list_files_by_location() {
     let store = FileStore::local();
     for (pattern, expected) in [
         ("/a.json", vec!["a.json"]),
+        ("/./sub/../a.json", vec!["a.json"]),
         ("/c d%20é.json", vec!["c d%20é.json"]),
         ("/*.json", vec!["a.json", "b.json", "c d%20é.json"]),
         ("//*.json", vec!["a.json", "b.json", "c d%20é.json"]),
@@ -68,7 +69,7 @@ async fn paths_and_patterns_list_files_by_location() {
     }
     let listing = store.list(&format!("file://{root}/a.json")).await.unwrap();
     let file = &listing.files[0];
-    assert_eq!(*file.location, format!("{root}/a.json"));
+    assert_eq!(*file.location, format!("file://{root}/a.json"));
     assert_eq!(file.size, 6);
     assert!(file.e_tag.is_some());
     assert_eq!(store.read(file, 0..file.size).await.unwrap(), "a.json");
@@ -94,7 +95,8 @@ async fn a_missing_path_is_an_error_and_a_pattern_without_match_a_warning() {
         "relative/*.json",
         "/a/[x.json",
         "s3://bucket/x",
-        "/a/../b.json",
+        "s3://bucket/a/../b.json",
+        "file://host/x.json",
     ] {
         let error = store.list(bad).await.unwrap_err();
         assert!(
@@ -119,10 +121,15 @@ async fn buckets_are_listed_like_folders() {
             .await
             .unwrap();
     }
-    let store = FileStore::remote("s3://bucket", memory);
+    let root = StoreRoot::S3 {
+        bucket: "bucket".to_owned(),
+    };
+    let storage = Storage::default();
+    storage.register(root.clone(), memory);
+    let store = FileStore::of(&storage, "s3a://bucket/in/*.json").unwrap();
     for (pattern, expected) in [
         ("s3://bucket/in/*.json", vec!["a%20 b.json", "b.json"]),
-        ("s3://bucket/in", vec!["a%20 b.json", "b.json"]),
+        ("s3a://bucket//in", vec!["a%20 b.json", "b.json"]),
         ("s3://bucket/**/?.json", vec!["b.json", "c.json", "d.json"]),
         ("s3://bucket/in/a%20 b.json", vec!["a%20 b.json"]),
     ] {

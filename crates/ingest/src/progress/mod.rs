@@ -19,7 +19,9 @@
 //! Snapshots without a record, such as appends of other engines and compactions, are walked past. If
 //! the property's snapshot is neither on the head's ancestry nor older than all that is left of it,
 //! the table was rolled back under the flow: [`Progress::RolledBack`]. The flow then stops, and a
-//! person says whether the rows that are gone are taken again or skipped ([`Resume`]).
+//! person says whether the rows that are gone are taken again or skipped ([`Resume`]). Metadata tells
+//! of a rollback only as long as not everything around it has expired, so expiry must leave the
+//! snapshots that a flow has not seen yet.
 //!
 //! Everything here is a pure function of table metadata.
 
@@ -125,6 +127,8 @@ pub enum Delta {
     },
     /// Files, all of their records.
     Files(FileSet),
+    /// Nothing: the flow was set back to its start.
+    Start,
 }
 
 impl Delta {
@@ -149,6 +153,8 @@ pub enum Position {
     },
     /// Files.
     Files(FileSet),
+    /// Nothing: the flow was set back to its start.
+    Start,
 }
 
 impl Position {
@@ -208,6 +214,7 @@ impl Position {
                 );
                 Ok(Self::Files(all))
             }
+            (_, Delta::Start) => Err("a batch is no way back to the start".to_owned()),
             (Some(_), _) => Err("the flow had a source of another kind".to_owned()),
         }
     }
@@ -222,6 +229,7 @@ impl Position {
                 Self::Files(known)
             }
             (_, Delta::Files(files)) => Self::Files(files),
+            (_, Delta::Start) => Self::Start,
         }
     }
 
@@ -237,7 +245,7 @@ impl Position {
                 known.retain(|location, _| !files.contains_key(location));
                 Some((!known.is_empty()).then_some(Self::Files(known)))
             }
-            (Self::Table { .. }, Delta::Files(_)) => None,
+            (Self::Table { .. } | Self::Start, Delta::Files(_)) | (_, Delta::Start) => None,
         }
     }
 }
@@ -359,6 +367,7 @@ impl Progress {
     pub fn resume(self, flow: &FlowId, resume: Option<Resume>) -> Result<Option<Position>> {
         let rolled_back = match self {
             Self::Fresh => return Ok(None),
+            Self::At(Position::Start) => return Ok(None),
             Self::At(position) => return Ok(Some(position)),
             Self::RolledBack(rolled_back) => rolled_back,
         };
@@ -369,8 +378,10 @@ impl Progress {
                 .help(help))
         };
         match (resume, rolled_back.head) {
+            (Some(Resume::Skip), _) if rolled_back.recorded == Position::Start => Ok(None),
             (Some(Resume::Skip), _) => Ok(Some(rolled_back.recorded)),
             (Some(Resume::Replay), HeadPosition::Start) => Ok(None),
+            (Some(Resume::Replay), HeadPosition::At(Position::Start)) => Ok(None),
             (Some(Resume::Replay), HeadPosition::At(position)) => Ok(Some(position)),
             (Some(Resume::Replay), HeadPosition::Expired) => stop(
                 "the table was rolled back, and the snapshots that say what to replay have expired",
@@ -422,38 +433,37 @@ impl Step {
             .with("flow", &self.flow)
             .help("nothing was written twice; run again to go on from there"));
         }
-        self.write(self.from.as_ref(), next, notes)
-    }
-
-    /// Adds the records of a step that begins the flow anew, whatever the table says: the commit
-    /// that carries it replaces all rows.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the delta does not begin at the start.
-    pub fn record_reset(&self, next: NextSnapshot, notes: &mut CommitNotes) -> Result<()> {
-        self.write(None, next, notes)
-    }
-
-    fn write(
-        &self,
-        from: Option<&Position>,
-        next: NextSnapshot,
-        notes: &mut CommitNotes,
-    ) -> Result<()> {
-        let position = Position::advanced(from, &self.delta)
+        let position = Position::advanced(self.from.as_ref(), &self.delta)
             .map_err(|reason| Error::invalid(reason).with("flow", &self.flow))?;
-        let cached = Cached {
-            snapshot: next.id,
-            sequence: next.sequence_number,
-            position,
-        };
-        let key = self.flow.key();
-        notes
-            .summary
-            .insert(key.clone(), encode_delta(&self.delta)?);
-        notes.properties.insert(key, encode_cached(&cached)?);
-        Ok(())
+        write_records(&self.flow, &self.delta, position, next, notes)
     }
+}
+
+/// Adds the records that set a flow back to its start, whatever the table says. The commit that
+/// carries them removes all rows.
+///
+/// # Errors
+/// [`Internal`](ErrorKind::Internal) if the record cannot be written as JSON.
+pub fn record_start(flow: &FlowId, next: NextSnapshot, notes: &mut CommitNotes) -> Result<()> {
+    write_records(flow, &Delta::Start, Position::Start, next, notes)
+}
+
+fn write_records(
+    flow: &FlowId,
+    delta: &Delta,
+    position: Position,
+    next: NextSnapshot,
+    notes: &mut CommitNotes,
+) -> Result<()> {
+    let cached = Cached {
+        snapshot: next.id,
+        sequence: next.sequence_number,
+        position,
+    };
+    let key = flow.key();
+    notes.summary.insert(key.clone(), encode_delta(delta)?);
+    notes.properties.insert(key, encode_cached(&cached)?);
+    Ok(())
 }
 
 /// The files of a listing that a flow has not taken.

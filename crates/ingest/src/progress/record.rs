@@ -3,7 +3,7 @@
 //! A summary holds `{"version":1,"table":{"uuid":…,"from":…,"to":…}}` or
 //! `{"version":1,"files":[{"location":…,"size":…,"e-tag":…}]}`, a property
 //! `{"version":1,"snapshot-id":…,"sequence-number":…,"table":{"uuid":…,"at":…}}` or the same with
-//! `files`. A file without an ETag has `modified` (µs since 1970, UTC) in its place. A version that
+//! `files`. `"start":true` in the place of both says that the flow was set back to its start. A file without an ETag has `modified` (µs since 1970, UTC) in its place. A version that
 //! is not known is an error: progress is never guessed.
 
 use berglake_format::{Error, Result};
@@ -33,6 +33,8 @@ struct DeltaRecord {
     table: Option<RangeRecord>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     files: Option<Vec<FileRecord>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    start: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +55,8 @@ struct CachedRecord {
     table: Option<PlaceRecord>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     files: Option<Vec<FileRecord>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    start: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,7 +78,7 @@ struct FileRecord {
 }
 
 pub(super) fn encode_delta(delta: &Delta) -> Result<String> {
-    let (table, files) = match delta {
+    let (table, files, start) = match delta {
         Delta::Table { source, from, to } => (
             Some(RangeRecord {
                 uuid: *source,
@@ -82,40 +86,46 @@ pub(super) fn encode_delta(delta: &Delta) -> Result<String> {
                 to: *to,
             }),
             None,
+            false,
         ),
-        Delta::Files(files) => (None, Some(records(files))),
+        Delta::Files(files) => (None, Some(records(files)), false),
+        Delta::Start => (None, None, true),
     };
     encode(&DeltaRecord {
         version: VERSION,
         table,
         files,
+        start,
     })
 }
 
 pub(super) fn decode_delta(text: &str) -> Result<Delta> {
     let record: DeltaRecord = decode(text)?;
     check(record.version)?;
-    match (record.table, record.files) {
-        (Some(range), None) => Ok(Delta::Table {
+    match (record.table, record.files, record.start) {
+        (Some(range), None, false) => Ok(Delta::Table {
             source: range.uuid,
             from: range.from,
             to: range.to,
         }),
-        (None, Some(files)) => Ok(Delta::Files(marks(files)?)),
-        _ => Err(unreadable("it has neither a table nor files, or both")),
+        (None, Some(files), false) => Ok(Delta::Files(marks(files)?)),
+        (None, None, true) => Ok(Delta::Start),
+        _ => Err(unreadable("it says nothing of its source, or two things")),
     }
 }
 
 pub(super) fn encode_cached(cached: &Cached) -> Result<String> {
-    let (table, files) = match &cached.position {
+    let (table, files, start) = match &cached.position {
         Position::Table { source, at } => (
             Some(PlaceRecord {
                 uuid: *source,
                 at: *at,
             }),
             None,
+            false,
         ),
-        Position::Files(files) => (None, Some(records(files))),
+        Position::Files(files) => (None, Some(records(files)), false),
+        Position::Start => (None, None, true),
     };
     encode(&CachedRecord {
         version: VERSION,
@@ -123,19 +133,21 @@ pub(super) fn encode_cached(cached: &Cached) -> Result<String> {
         sequence_number: cached.sequence,
         table,
         files,
+        start,
     })
 }
 
 pub(super) fn decode_cached(text: &str) -> Result<Cached> {
     let record: CachedRecord = decode(text)?;
     check(record.version)?;
-    let position = match (record.table, record.files) {
-        (Some(place), None) => Position::Table {
+    let position = match (record.table, record.files, record.start) {
+        (Some(place), None, false) => Position::Table {
             source: place.uuid,
             at: place.at,
         },
-        (None, Some(files)) => Position::Files(marks(files)?),
-        _ => return Err(unreadable("it has neither a table nor files, or both")),
+        (None, Some(files), false) => Position::Files(marks(files)?),
+        (None, None, true) => Position::Start,
+        _ => return Err(unreadable("it says nothing of its source, or two things")),
     };
     Ok(Cached {
         snapshot: record.snapshot_id,

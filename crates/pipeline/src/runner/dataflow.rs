@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use berglake_format::{Error, Result};
+use berglake_query::Engine;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, cast, col};
+use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::physical_plan::EmptyRecordBatchStream;
 use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::prelude::SessionContext;
 
 use super::types::table_type;
 use crate::language::{Flow, Query, SourceRef};
@@ -26,26 +26,27 @@ pub(super) type Providers = HashMap<String, Arc<dyn TableProvider>>;
 /// # Errors
 /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) if the query does not plan.
 pub(super) async fn plan_flow(
-    session: &SessionContext,
+    engine: &Engine,
     flow: &Flow,
     providers: &Providers,
 ) -> Result<DataFrame> {
     let mut views: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
     for view in &flow.views {
-        let frame = plan_query(session, flow, &view.query, providers, &views).await?;
+        let frame = plan_query(engine, flow, &view.query, providers, &views).await?;
         views.insert(view.name.to_string(), frame.into_view());
     }
-    let frame = plan_query(session, flow, &flow.query, providers, &views).await?;
-    into_table_types(frame).map_err(|error| query_error(flow, error))
+    let frame = plan_query(engine, flow, &flow.query, providers, &views).await?;
+    into_table_types(frame).map_err(|error| super::engine_error(error).with("flow", &flow.name))
 }
 
 async fn plan_query(
-    session: &SessionContext,
+    engine: &Engine,
     flow: &Flow,
     query: &Query,
     providers: &Providers,
     views: &HashMap<String, Arc<dyn TableProvider>>,
 ) -> Result<DataFrame> {
+    let mut tables = Vec::with_capacity(query.sources.len());
     for source in &query.sources {
         let view = match &source.from {
             SourceRef::Table(name) => views.get(&name.to_string()),
@@ -56,17 +57,13 @@ async fn plan_query(
                 .with("flow", &flow.name)
                 .with("source", &source.from)
         })?;
-        session.deregister_table(source.id.as_str()).map_err(|error| query_error(flow, error))?;
-        session
-            .register_table(source.id.as_str(), provider.clone())
-            .map_err(|error| query_error(flow, error))?;
+        tables.push((source.id.clone(), provider.clone()));
     }
-    session.sql(&query.sql).await.map_err(|error| query_error(flow, error))
-}
-
-/// An error of DataFusion about a flow's query.
-pub(super) fn query_error(flow: &Flow, error: datafusion::error::DataFusionError) -> Error {
-    super::engine_error(error).with("flow", &flow.name)
+    let session = engine.connect_with(tables);
+    session
+        .query(&query.sql)
+        .await
+        .map_err(|error| error.with("flow", &flow.name))
 }
 
 fn into_table_types(frame: DataFrame) -> Result<DataFrame, datafusion::error::DataFusionError> {
@@ -105,9 +102,13 @@ pub(super) fn schema_only(schema: SchemaRef) -> Arc<dyn TableProvider> {
 /// A provider over one stream of batches, which can be read once.
 pub(super) fn once(stream: SendableRecordBatchStream) -> Result<Arc<dyn TableProvider>> {
     let schema = stream.schema();
-    let partition = Once { schema: schema.clone(), stream: Mutex::new(Some(stream)) };
-    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)])
-        .map_err(|error| Error::internal("a stream cannot be read as a table").source_error(error))?;
+    let partition = Once {
+        schema: schema.clone(),
+        stream: Mutex::new(Some(stream)),
+    };
+    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)]).map_err(|error| {
+        Error::internal("a stream cannot be read as a table").source_error(error)
+    })?;
     Ok(Arc::new(table))
 }
 
@@ -118,7 +119,9 @@ struct Once {
 
 impl std::fmt::Debug for Once {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Once").field("schema", &self.schema).finish_non_exhaustive()
+        f.debug_struct("Once")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,26 +131,21 @@ impl PartitionStream for Once {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let taken = self.stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = self
+            .stream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         // The language admits one reference to a flow's stream, so there is no second reader.
         taken.unwrap_or_else(|| Box::pin(EmptyRecordBatchStream::new(self.schema.clone())))
     }
 }
 
-/// The columns named by a list, or an error that names those that are there.
-pub(super) fn require_columns(schema: &Schema, names: &[String], what: &str) -> Result<()> {
-    for name in names {
-        if schema.column_with_name(name).is_none() {
-            let known: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            return Err(Error::invalid(format!("{what} names the column {name:?}, which the rows do not have"))
-                .help(format!("they have {}", known.join(", "))));
-        }
-    }
-    Ok(())
-}
-
-/// Keeps these columns of a frame.
+/// Keeps these columns of a frame, in this order.
+///
+/// # Errors
+/// [`Internal`](berglake_format::ErrorKind::Internal) if the frame lacks one of them.
 pub(super) fn keep(frame: DataFrame, names: &[String]) -> Result<DataFrame> {
-    let columns: Vec<Expr> = names.iter().map(|name| col(format!("\"{}\"", name.replace('"', "\"\"")))).collect();
+    let columns: Vec<Expr> = names.iter().map(|name| ident(name.as_str())).collect();
     frame.select(columns).map_err(super::engine_error)
 }

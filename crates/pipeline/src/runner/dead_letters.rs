@@ -25,14 +25,22 @@ pub(super) struct Written {
 /// The dead-letter table of a flow's target, created if it does not exist.
 pub(super) async fn table_of(run: &FlowRun<'_>) -> Result<Option<Table>> {
     let definition = &run.runner.definition(run.flow)?.definition;
-    let Some(name) = definition.properties.get(DEAD_LETTER_PROPERTY) else { return Ok(None) };
+    let Some(name) = definition.properties.get(DEAD_LETTER_PROPERTY) else {
+        return Ok(None);
+    };
     let columns = schema();
     let wanted = tables::Wanted {
         ident: tables::parse_ident(&name.node)?,
         definition: None,
         columns: columns.as_ref(),
     };
-    tables::ensure(run.runner.catalog.as_ref(), &run.runner.project.config, &wanted).await.map(Some)
+    tables::ensure(
+        run.runner.catalog.as_ref(),
+        &run.runner.project.config,
+        &wanted,
+    )
+    .await
+    .map(Some)
 }
 
 impl DeadLetters {
@@ -43,7 +51,12 @@ impl DeadLetters {
         letters: Option<mpsc::Receiver<Vec<DeadLetter>>>,
     ) -> Self {
         let task = letters.map(|letters| {
-            tokio::spawn(write(table.clone(), run.flow.name.clone(), run.flow.target.to_string(), letters))
+            tokio::spawn(write(
+                table.clone(),
+                run.flow.name.clone(),
+                run.flow.target.to_string(),
+                letters,
+            ))
         });
         Self { table, task }
     }
@@ -88,9 +101,15 @@ async fn write(
         let (Some(table), Some(first)) = (&table, batch.first()) else {
             return Err(undeliverable(&target, batch.first()));
         };
-        tracing::debug!(flow, count = batch.len(), first = first.message, "records are no rows");
+        tracing::debug!(
+            flow,
+            count = batch.len(),
+            first = first.message,
+            "records are no rows"
+        );
         count += batch.len() as u64;
-        let now = DateTime::from_timestamp_micros(table.environment().clock().now_micros()).unwrap_or_default();
+        let now = DateTime::from_timestamp_micros(table.environment().clock().now_micros())
+            .unwrap_or_default();
         let rows = to_batch(&flow, &batch, now)?;
         let writer = match &mut open {
             Some(writer) => writer,
@@ -116,7 +135,9 @@ fn undeliverable(target: &str, letter: Option<&DeadLetter>) -> Error {
             "correct the record, or give {target} the property '{DEAD_LETTER_PROPERTY}' = 'namespace.table'"
         ));
     match letter {
-        Some(letter) => error.with("at", place(letter)).with("reason", &letter.message),
+        Some(letter) => error
+            .with("at", place(letter))
+            .with("reason", &letter.message),
         None => error,
     }
 }
@@ -125,7 +146,11 @@ fn place(letter: &DeadLetter) -> String {
     use berglake_ingest::dead_letter::Coordinates;
     match &letter.at {
         Coordinates::File { file, row, .. } => format!("{file}, record {row}"),
-        Coordinates::Kafka { topic, partition, offset } => {
+        Coordinates::Kafka {
+            topic,
+            partition,
+            offset,
+        } => {
             format!("{topic}, partition {partition}, offset {offset}")
         }
         other => format!("{other:?}"),

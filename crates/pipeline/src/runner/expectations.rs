@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, BooleanArray};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use berglake_format::{Error, Result};
+use berglake_query::Engine;
 use datafusion::dataframe::DataFrame;
-use datafusion::logical_expr::Expr;
-use datafusion::prelude::SessionContext;
 
 use crate::language::{Expectation, OnViolation};
 use crate::report::ExpectationResult;
@@ -33,20 +33,37 @@ impl Checks {
     /// # Errors
     /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) naming the expectation whose
     /// condition does not fit the columns.
-    pub(super) fn flag(&self, session: &SessionContext, frame: DataFrame) -> Result<DataFrame> {
+    pub(super) async fn flag(&self, engine: &Engine, frame: DataFrame) -> Result<DataFrame> {
         if self.expectations.is_empty() {
             return Ok(frame);
         }
-        let mut columns: Vec<Expr> = frame.schema().columns().into_iter().map(Expr::Column).collect();
-        for (index, expectation) in self.expectations.iter().enumerate() {
-            let at = |error| super::engine_error(error).with("expectation", &expectation.name.node);
-            let condition = session
-                .state()
-                .create_logical_expr(&expectation.condition.sql, frame.schema())
-                .map_err(at)?;
-            columns.push(condition.alias(format!("__expectation_{index}")));
+        let rows = frame.into_view();
+        let session = engine.connect_with(vec![("__rows".to_string(), rows)]);
+        for expectation in self.expectations.iter() {
+            // One by one first: the error of all together would not say whose it is.
+            let alone = format!("SELECT ({}) AS held FROM __rows", expectation.condition.sql);
+            let schema = session
+                .schema_of(&alone)
+                .await
+                .map_err(|error| error.with("expectation", &expectation.name.node))?;
+            if *schema.field(0).data_type() != DataType::Boolean {
+                return Err(Error::invalid("an expectation is not a condition")
+                    .with("expectation", &expectation.name.node)
+                    .with("condition", &expectation.condition.sql)
+                    .with("type", schema.field(0).data_type()));
+            }
         }
-        frame.select(columns).map_err(super::engine_error)
+        let flags: Vec<String> = self
+            .expectations
+            .iter()
+            .enumerate()
+            .map(|(index, expectation)| {
+                format!("({}) AS __expectation_{index}", expectation.condition.sql)
+            })
+            .collect();
+        session
+            .query(&format!("SELECT *, {} FROM __rows", flags.join(", ")))
+            .await
     }
 
     /// Counts, drops or fails, and takes the flag columns away.
@@ -67,24 +84,28 @@ impl Checks {
                 .column(data_columns + index)
                 .as_any()
                 .downcast_ref::<BooleanArray>()
-                .ok_or_else(|| {
-                    Error::invalid("an expectation is not a condition")
-                        .with("expectation", &expectation.name.node)
-                        .with("condition", &expectation.condition.sql)
-                })?;
+                .ok_or_else(|| Error::internal("the flag of an expectation is not boolean"))?;
             // NULL means that it cannot be said to hold.
-            let held = if flag.null_count() > 0 { prep_null_mask_filter(flag) } else { flag.clone() };
+            let held = if flag.null_count() > 0 {
+                prep_null_mask_filter(flag)
+            } else {
+                flag.clone()
+            };
             let passed = held.true_count() as u64;
             let failed = held.len() as u64 - passed;
             counts[index].0 += passed;
             counts[index].1 += failed;
             match expectation.on_violation {
                 OnViolation::FailUpdate if failed > 0 => {
-                    return Err(Error::invalid("a row breaks an expectation that fails the update")
-                        .with("expectation", &expectation.name.node)
-                        .with("condition", &expectation.condition.sql)
-                        .with("rows", failed)
-                        .help("correct the source, or use ON VIOLATION DROP ROW; nothing was written"));
+                    return Err(Error::invalid(
+                        "a row breaks an expectation that fails the update",
+                    )
+                    .with("expectation", &expectation.name.node)
+                    .with("condition", &expectation.condition.sql)
+                    .with("rows", failed)
+                    .help(
+                        "correct the source, or use ON VIOLATION DROP ROW; nothing was written",
+                    ));
                 }
                 OnViolation::DropRow if failed > 0 => {
                     keep = Some(match keep {

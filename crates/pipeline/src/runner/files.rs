@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use berglake_format::storage::{Location, Storage, StoreRoot};
+use berglake_format::storage::Storage;
 use berglake_format::{Error, Result};
 use berglake_ingest::dead_letter::DeadLetter;
 use berglake_ingest::decode::{CsvOptions, FileReader, Format, ReadOptions, infer_schema};
@@ -36,22 +36,19 @@ impl FileInput {
     ///
     /// # Errors
     /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for arguments that make no sense.
-    pub(super) fn bind(function: &SourceFunction, project: &Path, storage: &Storage) -> Result<Self> {
-        let path = function.text("path").ok_or_else(|| Error::invalid("read_files needs a path"))?;
-        let (store, pattern) = if let Some(rest) = path.split_once("://").map(|(_, rest)| rest) {
-            let bucket = Location::parse(path.split(['*', '?', '[', '{']).next().unwrap_or(path))?;
-            match bucket.root() {
-                StoreRoot::File => (FileStore::local(), format!("/{}", rest.trim_start_matches('/'))),
-                root => (FileStore::remote(&root.to_string(), storage.store(root)?), path.to_string()),
-            }
-        } else if Path::new(path).is_absolute() {
-            (FileStore::local(), path.to_string())
-        } else {
-            let root = project
-                .to_str()
-                .ok_or_else(|| Error::invalid("the project's path is not UTF-8").with("path", project.display()))?;
-            (FileStore::local(), format!("{}/{path}", escape_pattern(root)))
+    pub(super) fn bind(
+        function: &SourceFunction,
+        project: &Path,
+        storage: &Storage,
+    ) -> Result<Self> {
+        let path = function
+            .text("path")
+            .ok_or_else(|| Error::invalid("read_files needs a path"))?;
+        let pattern = match path.contains("://") {
+            true => path.to_string(),
+            false => absolute(project, path)?,
         };
+        let store = FileStore::of(storage, &pattern)?;
         let format = match function.text("format") {
             Some(name) => name.parse()?,
             None => format_of(path)?,
@@ -134,8 +131,11 @@ impl FileInput {
         dead_letters: mpsc::Sender<Vec<DeadLetter>>,
     ) -> Result<SendableRecordBatchStream> {
         let schema = options.output_schema()?;
-        let (store, source, options) =
-            (self.store.clone(), Arc::<str>::from(self.pattern.as_str()), options.clone());
+        let (store, source, options) = (
+            self.store.clone(),
+            Arc::<str>::from(self.pattern.as_str()),
+            options.clone(),
+        );
         let batches = futures::stream::iter(files)
             .then(move |file| {
                 let (store, source, options) = (store.clone(), source.clone(), options.clone());
@@ -147,20 +147,54 @@ impl FileInput {
             .and_then(move |part| {
                 let dead_letters = dead_letters.clone();
                 async move {
-                    if !part.dead_letters.is_empty() && dead_letters.send(part.dead_letters).await.is_err() {
+                    if !part.dead_letters.is_empty()
+                        && dead_letters.send(part.dead_letters).await.is_err()
+                    {
                         // Whoever writes the dead letters has failed and says why; no row may pass them.
-                        return Err(DataFusionError::Execution("dead letters cannot be written".into()));
+                        return Err(DataFusionError::Execution(
+                            "dead letters cannot be written".into(),
+                        ));
                     }
                     Ok(part.batch)
                 }
             })
             .try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            schema,
+            batches.boxed(),
+        )))
     }
 }
 
 fn external(error: berglake_ingest::IngestError) -> DataFusionError {
     DataFusionError::External(Box::new(Error::from(error)))
+}
+
+/// A path or pattern as an absolute one without `.` and `..`, which locations do not have. Wildcards
+/// mean themselves in the project's own path.
+fn absolute(project: &Path, path: &str) -> Result<String> {
+    let mut segments: Vec<String> = Vec::new();
+    if !path.starts_with('/') {
+        let root = project.to_str().ok_or_else(|| {
+            Error::invalid("the project's path is not UTF-8").with("path", project.display())
+        })?;
+        segments.extend(
+            root.split('/')
+                .filter(|s| !s.is_empty())
+                .map(escape_pattern),
+        );
+    }
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other.to_string()),
+        }
+    }
+    let folder = if path.ends_with('/') { "/" } else { "" };
+    Ok(format!("/{}{folder}", segments.join("/")))
 }
 
 /// A folder's name as a pattern that matches it alone.
@@ -176,14 +210,18 @@ fn escape_pattern(path: &str) -> String {
 }
 
 fn format_of(path: &str) -> Result<Format> {
-    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let extension = path
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_ascii_lowercase());
     match extension.as_deref() {
         Some("json") => Ok(Format::Json),
         Some("ndjson" | "jsonl") => Ok(Format::NdJson),
         Some("csv" | "tsv") => Ok(Format::Csv),
         Some("parquet") => Ok(Format::Parquet),
         Some("arrow" | "ipc" | "feather") => Ok(Format::Arrow),
-        _ => Err(Error::invalid(format!("the format of {path:?} cannot be told from its name"))
-            .help("say format => 'json', 'ndjson', 'csv', 'parquet' or 'arrow'")),
+        _ => Err(Error::invalid(format!(
+            "the format of {path:?} cannot be told from its name"
+        ))
+        .help("say format => 'json', 'ndjson', 'csv', 'parquet' or 'arrow'")),
     }
 }

@@ -2,6 +2,7 @@
 //! is pinned before it is read; exactly what was pinned is recorded when it is committed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use berglake_format::plan::{SnapshotSelector, appended_rows};
@@ -40,15 +41,52 @@ pub(super) struct Batch {
     pub(super) rows: SendableRecordBatchStream,
     /// Records that were no rows, where the source can have some.
     pub(super) dead_letters: Option<mpsc::Receiver<Vec<DeadLetter>>>,
+}
+
+/// What comes next for a flow.
+pub(super) struct Next {
+    /// Nothing where all was taken.
+    pub(super) batch: Option<Batch>,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
 }
 
+/// Counts the rows of a stream while they pass.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// The same stream, counted.
+    pub(super) fn count(&self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        let counter = self.0.clone();
+        let schema = rows.schema();
+        let counted = rows.inspect_ok(move |batch| {
+            counter.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, counted))
+    }
+
+    /// The rows that have passed.
+    pub(super) fn rows(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What is left to take, before it is cut into batches.
 enum Pending {
-    Files { input: FileInput, files: Vec<SourceFile>, warnings: Vec<String> },
-    Rows { table: Table, from: Option<i64>, to: i64 },
-    Nothing { warnings: Vec<String> },
+    Files {
+        input: FileInput,
+        files: Vec<SourceFile>,
+        warnings: Vec<String>,
+    },
+    Rows {
+        table: Table,
+        from: Option<i64>,
+        to: i64,
+    },
+    Nothing {
+        warnings: Vec<String>,
+    },
 }
 
 /// A whole number in a table's property.
@@ -81,11 +119,7 @@ impl From<Resume> for berglake_ingest::progress::Resume {
     }
 }
 
-async fn pending_of(
-    runner: &Runner,
-    flow: &Flow,
-    position: Option<&Position>,
-) -> Result<Pending> {
+async fn pending_of(runner: &Runner, flow: &Flow, position: Option<&Position>) -> Result<Pending> {
     let stream = stream_of(flow)?;
     match &stream.from {
         SourceRef::Function(function) => {
@@ -104,25 +138,36 @@ async fn pending_of(
             if left.new.is_empty() {
                 return Ok(Pending::Nothing { warnings });
             }
-            Ok(Pending::Files { input, files: left.new, warnings })
+            Ok(Pending::Files {
+                input,
+                files: left.new,
+                warnings,
+            })
         }
         SourceRef::Table(name) => {
             let table = runner.catalog.load(&tables::ident(name)?).await?;
             let from = match position {
                 None => None,
-                Some(Position::Table { source, at }) if *source == table.metadata().uuid() => Some(*at),
+                Some(Position::Table { source, at }) if *source == table.metadata().uuid() => {
+                    Some(*at)
+                }
                 Some(_) => {
                     return Err(Error::new(
                         ErrorKind::Conflict,
                         "the source is another table than the one that the flow has read so far",
                     )
                     .with("source", name)
-                    .help(format!("it was dropped and made anew: run with --full-refresh {}", flow.target)));
+                    .help(format!(
+                        "it was dropped and made anew: run with --full-refresh {}",
+                        flow.target
+                    )));
                 }
             };
             match table.metadata().current_snapshot_id() {
                 Some(to) if Some(to) != from => Ok(Pending::Rows { table, from, to }),
-                _ => Ok(Pending::Nothing { warnings: Vec::new() }),
+                _ => Ok(Pending::Nothing {
+                    warnings: Vec::new(),
+                }),
             }
         }
     }
@@ -167,19 +212,25 @@ pub(super) async fn describe(
         Err(error) => return Err(error),
     };
     Ok(match (target, reads) {
-        (None, reads) => PlannedAction::Create { reads: reads.unwrap_or_else(|| "nothing yet".into()) },
+        (None, reads) => PlannedAction::Create {
+            reads: reads.unwrap_or_else(|| "nothing yet".into()),
+        },
         (Some(_), Some(reads)) => PlannedAction::Update { reads },
         (Some(_), None) => PlannedAction::UpToDate,
     })
 }
 
-/// The next batch behind this position, or none, with what the user should know.
+/// The next batch behind this position.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) if the source's history does not lead from the position to its
+/// head by appends alone; those of reading the source.
 pub(super) async fn next_batch(
     run: &FlowRun<'_>,
     id: &FlowId,
     target: &Table,
     from: Option<Position>,
-) -> Result<Result<Batch, Vec<String>>> {
+) -> Result<Next> {
     let (runner, flow) = (run.runner, run.flow);
     let step = |delta: Delta| Step {
         flow: id.clone(),
@@ -188,8 +239,15 @@ pub(super) async fn next_batch(
         resume: run.options.resume.map(Into::into),
     };
     match pending_of(runner, flow, from.as_ref()).await? {
-        Pending::Nothing { warnings } => Ok(Err(warnings)),
-        Pending::Files { input, files, warnings } => {
+        Pending::Nothing { warnings } => Ok(Next {
+            batch: None,
+            warnings,
+        }),
+        Pending::Files {
+            input,
+            files,
+            warnings,
+        } => {
             let max_files = limit(target, "berglake.batch.max-files", MAX_FILES)?;
             let max_bytes = limit(target, "berglake.batch.max-bytes", MAX_BYTES)?;
             let mut taken = Vec::new();
@@ -206,25 +264,53 @@ pub(super) async fn next_batch(
             let columns = run.schemas.files(&stream_of(flow)?.id)?;
             let (sender, receiver) = mpsc::channel(4);
             let rows = input.read(taken, &input.options(columns), sender)?;
-            Ok(Ok(Batch { step: step(delta), rows, dead_letters: Some(receiver), warnings }))
+            let batch = Batch {
+                step: step(delta),
+                rows,
+                dead_letters: Some(receiver),
+            };
+            Ok(Next {
+                batch: Some(batch),
+                warnings,
+            })
         }
-        Pending::Rows { table, from: after, to } => {
-            let to = cut(&table, after, to, limit(target, "berglake.batch.max-rows", MAX_ROWS)?)?;
-            let plan = appended_rows(&table, after, to, None).await.map_err(|error| {
-                error
-                    .with("flow", &flow.name)
-                    .help(format!("run with --full-refresh {} to read the source from its start", flow.target))
-            })?;
+        Pending::Rows {
+            table,
+            from: after,
+            to,
+        } => {
+            let to = cut(
+                &table,
+                after,
+                to,
+                limit(target, "berglake.batch.max-rows", MAX_ROWS)?,
+            )?;
+            let plan = appended_rows(&table, after, to, None)
+                .await
+                .map_err(|error| {
+                    error.with("flow", &flow.name).help(format!(
+                        "run with --full-refresh {} to read the source from its start",
+                        flow.target
+                    ))
+                })?;
             let columns: SchemaRef = schema::to_arrow(&plan.schema)?;
             let rows = read(&plan, ReadOptions::default())
                 .map_err(|error| DataFusionError::External(Box::new(error)));
-            let delta = Delta::Table { source: table.metadata().uuid(), from: after, to };
-            Ok(Ok(Batch {
+            let delta = Delta::Table {
+                source: table.metadata().uuid(),
+                from: after,
+                to,
+            };
+            let rows = Box::pin(RecordBatchStreamAdapter::new(columns, rows));
+            let batch = Batch {
                 step: step(delta),
-                rows: Box::pin(RecordBatchStreamAdapter::new(columns, rows)),
+                rows,
                 dead_letters: None,
+            };
+            Ok(Next {
+                batch: Some(batch),
                 warnings: Vec::new(),
-            }))
+            })
         }
     }
 }
@@ -236,7 +322,10 @@ fn cut(table: &Table, after: Option<i64>, to: i64, max_rows: u64) -> Result<i64>
         if Some(snapshot.snapshot_id()) == after {
             break;
         }
-        let added = snapshot.summary().additional_properties.get("added-records");
+        let added = snapshot
+            .summary()
+            .additional_properties
+            .get("added-records");
         let added = added.and_then(|text| text.parse().ok()).unwrap_or(0);
         range.push((snapshot.snapshot_id(), added));
     }

@@ -14,6 +14,7 @@ mod inputs;
 mod refresh;
 mod schemas;
 mod sink;
+mod start;
 mod tables;
 mod types;
 mod upsert;
@@ -24,11 +25,13 @@ use std::sync::Arc;
 use berglake_catalog::Catalog;
 use berglake_format::storage::Storage;
 use berglake_format::{Environment, Error, Result, failpoint};
-use berglake_query::Engine;
+use berglake_query::{Engine, EngineOptions};
 
 use crate::Project;
 use crate::language::{Flow, Pipeline, TableName, Write};
-use crate::report::{FlowKind, FlowPlan, FlowReport, FlowStatus, PlannedAction, RunPlan, RunReport};
+use crate::report::{
+    FlowKind, FlowPlan, FlowReport, FlowStatus, PlannedAction, RunPlan, RunReport,
+};
 
 use schemas::Schemas;
 pub use tables::{DEAD_LETTER_PROPERTY, PIPELINE_PROPERTY};
@@ -77,6 +80,8 @@ pub struct Runner {
     storage: Storage,
     environment: Environment,
     engine: Engine,
+    /// Keeps rows in the order of their source, which decides between rows of equal sequence.
+    ordered: Engine,
 }
 
 impl Runner {
@@ -92,7 +97,20 @@ impl Runner {
         engine: Engine,
     ) -> Result<Self> {
         let pipeline = project.pipeline()?;
-        Ok(Self { project: project.clone(), pipeline, catalog, storage, environment, engine })
+        let options = EngineOptions {
+            partitions: Some(1),
+            ..EngineOptions::default()
+        };
+        let ordered = Engine::new(catalog.clone(), options)?;
+        Ok(Self {
+            project: project.clone(),
+            pipeline,
+            catalog,
+            storage,
+            environment,
+            engine,
+            ordered,
+        })
     }
 
     /// The parsed pipeline.
@@ -108,8 +126,12 @@ impl Runner {
     pub async fn validate(&self) -> Result<()> {
         let schemas = Schemas::of(self).await?;
         for table in self.pipeline.tables() {
-            tables::existing(self.catalog.as_ref(), &self.project.config.name, &schemas.wanted(table)?)
-                .await?;
+            tables::existing(
+                self.catalog.as_ref(),
+                &self.project.config.name,
+                &schemas.wanted(table)?,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -125,7 +147,9 @@ impl Runner {
         for flow in self.selected(options) {
             let action = match self.plan_flow(flow, &schemas, options).await {
                 Ok(action) => action,
-                Err(error) => PlannedAction::Blocked { reason: error.to_string() },
+                Err(error) => PlannedAction::Blocked {
+                    reason: error.to_string(),
+                },
             };
             flows.push(FlowPlan {
                 flow: flow.name.clone(),
@@ -135,7 +159,10 @@ impl Runner {
                 action,
             });
         }
-        Ok(RunPlan { pipeline: self.project.config.name.clone(), flows })
+        Ok(RunPlan {
+            pipeline: self.project.config.name.clone(),
+            flows,
+        })
     }
 
     /// Runs the flows in order. A flow that fails is in the report, and those that need it are skipped.
@@ -157,7 +184,10 @@ impl Runner {
             if let Some(needs) = blocked_by {
                 report.status = FlowStatus::Skipped;
                 report.error = Some(format!("{needs} could not be brought up to date"));
-            } else if let Err(error) = self.run_flow(flow, &schemas, options, observer, &mut report).await {
+            } else if let Err(error) = self
+                .run_flow(flow, &schemas, options, observer, &mut report)
+                .await
+            {
                 tracing::error!(flow = flow.name, %error, "flow failed");
                 report.status = FlowStatus::Failed;
                 report.error = Some(error.to_string());
@@ -191,7 +221,13 @@ impl Runner {
         let definition = self.definition(flow)?;
         let wanted = schemas.wanted(definition)?;
         tables::ensure(self.catalog.as_ref(), &self.project.config, &wanted).await?;
-        let run = FlowRun { runner: self, flow, schemas, options, observer };
+        let run = FlowRun {
+            runner: self,
+            flow,
+            schemas,
+            options,
+            observer,
+        };
         match &flow.write {
             Write::Append => append::run(&run, report).await,
             Write::Upsert { .. } => upsert::run(&run, report).await,
@@ -219,7 +255,10 @@ impl Runner {
 
     fn selected<'a>(&'a self, options: &'a RunOptions) -> impl Iterator<Item = &'a Flow> {
         self.pipeline.flows().iter().filter(move |flow| {
-            options.layer.as_ref().is_none_or(|layer| flow.target.namespace().join(".") == *layer)
+            options
+                .layer
+                .as_ref()
+                .is_none_or(|layer| flow.target.namespace().join(".") == *layer)
         })
     }
 
@@ -235,16 +274,29 @@ impl Runner {
         if let Some(layer) = &options.layer {
             let layers = self.pipeline.layers();
             if !layers.contains(layer) {
-                return Err(Error::invalid(format!("the pipeline has no layer {layer:?}"))
-                    .help(format!("it has {}", layers.join(", "))));
+                return Err(
+                    Error::invalid(format!("the pipeline has no layer {layer:?}"))
+                        .help(format!("it has {}", layers.join(", "))),
+                );
             }
         }
         for table in &options.full_refresh {
-            if !self.pipeline.tables().iter().any(|known| known.name().to_string() == *table) {
-                let known: Vec<_> =
-                    self.pipeline.tables().iter().map(|table| table.name().to_string()).collect();
-                return Err(Error::invalid(format!("the pipeline has no table {table:?}"))
-                    .help(format!("it has {}", known.join(", "))));
+            if !self
+                .pipeline
+                .tables()
+                .iter()
+                .any(|known| known.name().to_string() == *table)
+            {
+                let known: Vec<_> = self
+                    .pipeline
+                    .tables()
+                    .iter()
+                    .map(|table| table.name().to_string())
+                    .collect();
+                return Err(
+                    Error::invalid(format!("the pipeline has no table {table:?}"))
+                        .help(format!("it has {}", known.join(", "))),
+                );
             }
         }
         Ok(())
@@ -262,7 +314,9 @@ struct FlowRun<'a> {
 
 impl FlowRun<'_> {
     fn full_refresh(&self) -> bool {
-        self.options.full_refresh.contains(&self.flow.target.to_string())
+        self.options
+            .full_refresh
+            .contains(&self.flow.target.to_string())
     }
 
     /// The name under which the flow's progress is recorded: it outlives a change of the definition.
@@ -286,8 +340,13 @@ fn kind_of(flow: &Flow) -> FlowKind {
 fn reason_of(flow: &Flow) -> String {
     match &flow.write {
         Write::Append => "a streaming table processes each source row once".into(),
-        Write::Upsert { keys, .. } => format!("AUTO CDC keeps the newest row of each ({})", keys.join(", ")),
-        Write::Replace => "a materialized view is computed in full when a table that it reads has changed".into(),
+        Write::Upsert { keys, .. } => format!(
+            "AUTO CDC keeps the newest row of each ({})",
+            keys.join(", ")
+        ),
+        Write::Replace => {
+            "a materialized view is computed in full when a table that it reads has changed".into()
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
-use super::{FlowRun, Runner, progress_key, sink, tables};
+use super::{FlowRun, Runner, inputs, progress_key, sink, tables};
 use crate::language::{Flow, SourceRef};
 use crate::report::{FlowReport, FlowStatus, PlannedAction};
 
@@ -63,9 +63,11 @@ async fn sources(runner: &Runner, flow: &Flow) -> Result<Vec<(String, Table)>> {
     let mut sources: Vec<(String, Table)> = Vec::new();
     for source in flow.inputs() {
         let SourceRef::Table(name) = &source.from else {
-            return Err(Error::unsupported("a materialized view reads tables, not files")
-                .with("flow", &flow.name)
-                .help("read the files into a streaming table first"));
+            return Err(
+                Error::unsupported("a materialized view reads tables, not files")
+                    .with("flow", &flow.name)
+                    .help("read the files into a streaming table first"),
+            );
         };
         let ident = tables::ident(name)?;
         // Two references to one table must see one snapshot.
@@ -85,7 +87,10 @@ fn record_of(flow: &Flow, sources: &[(String, Table)]) -> Record {
         sources: sources
             .iter()
             .map(|(_, table)| {
-                (table.metadata().uuid().to_string(), table.metadata().current_snapshot_id())
+                (
+                    table.metadata().uuid().to_string(),
+                    table.metadata().current_snapshot_id(),
+                )
             })
             .collect(),
     }
@@ -97,21 +102,28 @@ pub(super) async fn describe(
     flow: &Flow,
     target: Option<&Table>,
 ) -> Result<PlannedAction> {
-    let inputs: Vec<String> = flow.inputs().map(|source| source.from.to_string()).collect();
+    let inputs: Vec<String> = flow
+        .inputs()
+        .map(|source| source.from.to_string())
+        .collect();
     let reads = format!("all rows of {}", inputs.join(", "));
-    let Some(target) = target else { return Ok(PlannedAction::Create { reads }) };
+    let Some(target) = target else {
+        return Ok(PlannedAction::Create { reads });
+    };
     let sources = match sources(runner, flow).await {
         Ok(sources) => sources,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(PlannedAction::Update { reads }),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(PlannedAction::Update { reads });
+        }
         Err(error) => return Err(error),
     };
     let key = Record::key(&progress_key(&runner.project, flow));
     let now = record_of(flow, &sources);
     Ok(match Record::of_head(target, &key)? {
         Some(seen) if seen == now => PlannedAction::UpToDate,
-        Some(seen) if seen.definition != now.definition => {
-            PlannedAction::Update { reads: format!("{reads}, because the definition has changed") }
-        }
+        Some(seen) if seen.definition != now.definition => PlannedAction::Update {
+            reads: format!("{reads}, because the definition has changed"),
+        },
         _ => PlannedAction::Update { reads },
     })
 }
@@ -120,7 +132,7 @@ pub(super) async fn describe(
 pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()> {
     let (runner, flow) = (run.runner, run.flow);
     let key = Record::key(&run.progress_key());
-    let target = runner.catalog.load(&tables::ident(&flow.target)?).await?;
+    let target = tables::load(run).await?;
     let sources = sources(runner, flow).await?;
     let now = record_of(flow, &sources);
     let seen = Record::of_head(&target, &key)?;
@@ -131,18 +143,26 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
 
     let mut providers = Providers::new();
     for (id, table) in &sources {
-        providers.insert(id.clone(), Arc::new(IcebergTable::new(table.clone(), SnapshotSelector::Head)?));
+        providers.insert(
+            id.clone(),
+            Arc::new(IcebergTable::new(table.clone(), SnapshotSelector::Head)?),
+        );
     }
-    let session = runner.engine.session();
-    let frame = dataflow::plan_flow(&session, flow, &providers).await?;
+    let frame = dataflow::plan_flow(&runner.engine, flow, &providers).await?;
     let checks = Checks::new(&runner.definition(flow)?.definition.expectations);
-    let frame = checks.flag(&session, frame)?;
-    let written = sink::write_rows(run, &target, frame, &checks, report).await;
+    let frame = checks.flag(&runner.engine, frame).await?;
+    let counted = inputs::Counter::default();
+    let written = sink::write_rows(run, &target, frame, &checks, &counted).await;
     report.expectations = checks.results();
-    let files = written?;
+    let sink::Written { files, rows } = written?;
     report.rows_read = sources.iter().map(|(_, table)| live_rows(table)).sum();
 
-    let refresh = Refresh { key, seen, now, files: files.clone() };
+    let refresh = Refresh {
+        key,
+        seen,
+        now,
+        files: files.clone(),
+    };
     let policy = properties::retry_policy(target.metadata())?;
     let committed = Transaction::new(runner.catalog.as_ref())
         .retry(policy)
@@ -153,6 +173,7 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         Ok(applied) => {
             failpoint::hit(failpoint::BATCH_COMMITTED);
             report.status = FlowStatus::Updated;
+            report.rows_inserted = rows;
             report.snapshot_id = applied.first().and_then(|applied| applied.snapshot_id());
             Ok(())
         }
@@ -168,7 +189,9 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
 
 /// Rows of a table by its summary, for the report.
 fn live_rows(table: &Table) -> u64 {
-    let Some(snapshot) = table.current_snapshot() else { return 0 };
+    let Some(snapshot) = table.current_snapshot() else {
+        return 0;
+    };
     let count = |key: &str| -> u64 {
         let text = snapshot.summary().additional_properties.get(key);
         text.and_then(|text| text.parse().ok()).unwrap_or(0)
@@ -188,8 +211,11 @@ struct Refresh {
 impl Operation for Refresh {
     async fn plan(&self, base: &Table) -> Result<Option<PlannedChange>> {
         if Record::of_head(base, &self.key)? != self.seen {
-            return Err(Error::new(ErrorKind::Conflict, "another writer changed the table while it was computed")
-                .help("run again"));
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "another writer changed the table while it was computed",
+            )
+            .help("run again"));
         }
         let record = serde_json::to_string(&self.now)
             .map_err(|error| Error::internal("a record cannot be written").source_error(error))?;
@@ -201,6 +227,9 @@ impl Operation for Refresh {
                 ..CommitNotes::default()
             },
         };
-        overwrite.plan_as(base, NextSnapshot::of(base)).await.map(Some)
+        overwrite
+            .plan_as(base, NextSnapshot::of(base))
+            .await
+            .map(Some)
     }
 }

@@ -6,10 +6,11 @@ use arrow::datatypes::SchemaRef;
 use berglake_format::{Error, ErrorKind, Result, schema};
 
 use super::dataflow::{self, Providers};
+use super::expectations::Checks;
 use super::files::FileInput;
 use super::tables::{self, Wanted};
 use super::types::table_schema;
-use super::{Runner, progress_key};
+use super::{Runner, progress_key, upsert};
 use crate::language::{Flow, SourceRef, Table, TableName};
 
 /// The columns of each table, and those of each inferred source.
@@ -26,7 +27,10 @@ impl Schemas {
     /// [`InvalidInput`](ErrorKind::InvalidInput) for queries that do not plan, unknown tables, flows
     /// that do not fit their table's declared columns.
     pub(super) async fn of(runner: &Runner) -> Result<Self> {
-        let mut schemas = Self { tables: HashMap::new(), files: HashMap::new() };
+        let mut schemas = Self {
+            tables: HashMap::new(),
+            files: HashMap::new(),
+        };
         for table in runner.pipeline.tables() {
             let mut columns = tables::declared_columns(&table.definition);
             for flow in runner.pipeline.flows_into(table.name()) {
@@ -37,7 +41,8 @@ impl Schemas {
                 }
             }
             let columns = columns.ok_or_else(|| {
-                Error::invalid("nothing says what columns the table has").with("table", table.name())
+                Error::invalid("nothing says what columns the table has")
+                    .with("table", table.name())
             })?;
             schemas.tables.insert(table.name().clone(), columns);
         }
@@ -58,10 +63,9 @@ impl Schemas {
 
     /// The columns of a `read_files` call, by the id of its source.
     pub(super) fn files(&self, source_id: &str) -> Result<SchemaRef> {
-        self.files
-            .get(source_id)
-            .cloned()
-            .ok_or_else(|| Error::internal("a file source was not planned").with("source", source_id))
+        self.files.get(source_id).cloned().ok_or_else(|| {
+            Error::internal("a file source was not planned").with("source", source_id)
+        })
     }
 
     async fn plan(&mut self, runner: &Runner, flow: &Flow) -> Result<SchemaRef> {
@@ -81,12 +85,15 @@ impl Schemas {
             };
             providers.insert(source.id.clone(), dataflow::schema_only(columns));
         }
-        let session = runner.engine.session();
-        let frame = dataflow::plan_flow(&session, flow, &providers).await?;
-        let columns = super::upsert::columns(flow, table_schema(frame.schema().as_arrow()))?;
+        let frame = dataflow::plan_flow(&runner.engine, flow, &providers).await?;
+        let columns = upsert::columns(flow, &table_schema(frame.schema().as_arrow()))?;
+        let names: Vec<_> = columns.fields().iter().map(|f| f.name().clone()).collect();
+        let frame = dataflow::keep(frame, &names)?;
         // Conditions must fit even if no row ever comes.
         let table = runner.definition(flow)?;
-        super::expectations::Checks::new(&table.definition.expectations).flag(&session, frame)?;
+        Checks::new(&table.definition.expectations)
+            .flag(&runner.engine, frame)
+            .await?;
         Ok(columns)
     }
 }
@@ -100,12 +107,13 @@ async fn file_columns(runner: &Runner, flow: &Flow, input: &FileInput) -> Result
     match runner.catalog.load(&tables::ident(&flow.target)?).await {
         Ok(table) => match table.metadata().properties().get(&key) {
             Some(pinned) => {
-                let columns: iceberg::spec::Schema = serde_json::from_str(pinned).map_err(|error| {
-                    Error::corrupt("the pinned columns of a source cannot be read")
-                        .with("table", table.ident())
-                        .with("property", &key)
-                        .source_error(error)
-                })?;
+                let columns: iceberg::spec::Schema =
+                    serde_json::from_str(pinned).map_err(|error| {
+                        Error::corrupt("the pinned columns of a source cannot be read")
+                            .with("table", table.ident())
+                            .with("property", &key)
+                            .source_error(error)
+                    })?;
                 schema::to_arrow(&columns)
             }
             None => input.columns().await,
@@ -128,18 +136,28 @@ async fn external(runner: &Runner, name: &TableName) -> Result<SchemaRef> {
 fn fits(flow: &Flow, given: &SchemaRef, declared: &SchemaRef) -> Result<()> {
     for field in given.fields() {
         if declared.column_with_name(field.name()).is_none() {
-            let known: Vec<_> = declared.fields().iter().map(|f| f.name().as_str()).collect();
-            return Err(Error::invalid(format!("the flow gives a column {:?} that the table does not declare", field.name()))
-                .with("flow", &flow.name)
-                .with("table", &flow.target)
-                .help(format!("the table declares {}", known.join(", "))));
+            let known: Vec<_> = declared
+                .fields()
+                .iter()
+                .map(|f| f.name().as_str())
+                .collect();
+            return Err(Error::invalid(format!(
+                "the flow gives a column {:?} that the table does not declare",
+                field.name()
+            ))
+            .with("flow", &flow.name)
+            .with("table", &flow.target)
+            .help(format!("the table declares {}", known.join(", "))));
         }
     }
     for field in declared.fields() {
         if !field.is_nullable() && given.column_with_name(field.name()).is_none() {
-            return Err(Error::invalid(format!("the flow does not give the column {:?}, which is NOT NULL", field.name()))
-                .with("flow", &flow.name)
-                .with("table", &flow.target));
+            return Err(Error::invalid(format!(
+                "the flow does not give the column {:?}, which is NOT NULL",
+                field.name()
+            ))
+            .with("flow", &flow.name)
+            .with("table", &flow.target));
         }
     }
     Ok(())

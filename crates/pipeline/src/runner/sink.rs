@@ -7,7 +7,13 @@ use futures::StreamExt;
 
 use super::FlowRun;
 use super::expectations::Checks;
-use crate::report::FlowReport;
+use super::inputs::Counter;
+
+/// Rows that were written and are not yet committed.
+pub(super) struct Written {
+    pub(super) files: Vec<WrittenFile>,
+    pub(super) rows: u64,
+}
 
 /// Writes the rows of a frame that carries the checks' flags. On failure nothing stays behind.
 ///
@@ -18,13 +24,14 @@ pub(super) async fn write_rows(
     table: &Table,
     frame: DataFrame,
     checks: &Checks,
-    report: &mut FlowReport,
-) -> Result<Vec<WrittenFile>> {
+    counted: &Counter,
+) -> Result<Written> {
     let mut writer = DataWriter::new(table)?;
-    match copy_rows(run, frame, checks, &mut writer).await {
+    match copy_rows(run, frame, checks, counted, &mut writer).await {
         Ok(()) => {
-            report.rows_inserted += writer.rows();
-            writer.finish().await
+            let rows = writer.rows();
+            let files = writer.finish().await?;
+            Ok(Written { files, rows })
         }
         Err(error) => {
             writer.abort().await;
@@ -37,18 +44,17 @@ async fn copy_rows(
     run: &FlowRun<'_>,
     frame: DataFrame,
     checks: &Checks,
+    counted: &Counter,
     writer: &mut DataWriter,
 ) -> Result<()> {
-    let mut rows = 0;
     let mut stream = frame.execute_stream().await.map_err(super::engine_error)?;
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(super::engine_error)?;
-        rows += batch.num_rows() as u64;
         let batch = checks.apply(&batch)?;
         if batch.num_rows() > 0 {
             writer.write(&batch).await?;
         }
-        run.observer.rows_read(&run.flow.name, rows);
+        run.observer.rows_read(&run.flow.name, counted.rows());
     }
     Ok(())
 }

@@ -26,10 +26,20 @@ pub(super) fn ident(name: &TableName) -> Result<TableIdent> {
 pub(super) fn parse_ident(text: &str) -> Result<TableIdent> {
     let parts: Vec<&str> = text.split('.').map(str::trim).collect();
     if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
-        return Err(Error::invalid(format!("{text:?} is no qualified table name"))
-            .help("write namespace.table"));
+        return Err(
+            Error::invalid(format!("{text:?} is no qualified table name"))
+                .help("write namespace.table"),
+        );
     }
     Ok(TableIdent::from_strs(parts)?)
+}
+
+/// The target of a flow as it stands now.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) if it was dropped.
+pub(super) async fn load(run: &super::FlowRun<'_>) -> Result<Table> {
+    run.runner.catalog.load(&ident(&run.flow.target)?).await
 }
 
 /// What a table should be.
@@ -40,11 +50,17 @@ pub(super) struct Wanted<'a> {
 }
 
 /// The columns that a definition declares, if it does.
-pub(super) fn declared_columns(definition: &TableDefinition) -> Option<arrow::datatypes::SchemaRef> {
+pub(super) fn declared_columns(
+    definition: &TableDefinition,
+) -> Option<arrow::datatypes::SchemaRef> {
     if definition.columns.is_empty() {
         return None;
     }
-    let columns: Vec<_> = definition.columns.iter().map(|column| column.node.clone()).collect();
+    let columns: Vec<_> = definition
+        .columns
+        .iter()
+        .map(|column| column.node.clone())
+        .collect();
     Some(declared_schema(&columns))
 }
 
@@ -102,7 +118,10 @@ fn differences(table: &Table, wanted: &Wanted<'_>) -> Result<Vec<String>> {
     }
     for column in actual.fields() {
         if !column.is_nullable() && expected.column_with_name(column.name()).is_none() {
-            found.push(format!("its required column {:?} is not written", column.name()));
+            found.push(format!(
+                "its required column {:?} is not written",
+                column.name()
+            ));
         }
     }
     if let Some(definition) = wanted.definition {
@@ -111,7 +130,10 @@ fn differences(table: &Table, wanted: &Wanted<'_>) -> Result<Vec<String>> {
             .fields()
             .iter()
             .map(|field| {
-                let column = table.schema().name_by_field_id(field.source_id).unwrap_or("?");
+                let column = table
+                    .schema()
+                    .name_by_field_id(field.source_id)
+                    .unwrap_or("?");
                 format!("{}({column})", field.transform)
             })
             .collect();
@@ -145,9 +167,10 @@ fn same_type(a: &arrow::datatypes::DataType, b: &arrow::datatypes::DataType) -> 
             same_type(a.data_type(), b.data_type())
         }
         (D::Map(a, _), D::Map(b, _)) => match (a.data_type(), b.data_type()) {
-            (D::Struct(a), D::Struct(b)) => {
-                a.iter().zip(b).all(|(a, b)| same_type(a.data_type(), b.data_type()))
-            }
+            (D::Struct(a), D::Struct(b)) => a
+                .iter()
+                .zip(b)
+                .all(|(a, b)| same_type(a.data_type(), b.data_type())),
             _ => false,
         },
         _ => a == b,
@@ -167,12 +190,15 @@ pub(super) async fn ensure(
     if let Some(table) = existing(catalog, &config.name, wanted).await? {
         return Ok(table);
     }
-    let columns = schema::from_arrow(wanted.columns)
-        .map_err(|error| error.with("table", &wanted.ident))?;
+    let columns =
+        schema::from_arrow(wanted.columns).map_err(|error| error.with("table", &wanted.ident))?;
     let mut properties = new_properties(config, &wanted.ident);
     let mut table = NewTable::new(wanted.ident.clone(), columns);
     if let Some(definition) = wanted.definition {
-        let said = definition.properties.iter().map(|(key, value)| (key.clone(), value.node.clone()));
+        let said = definition
+            .properties
+            .iter()
+            .map(|(key, value)| (key.clone(), value.node.clone()));
         properties.extend(said);
         if let Some(comment) = &definition.comment {
             properties.insert("comment".into(), comment.clone());
@@ -187,9 +213,11 @@ pub(super) async fn ensure(
             "2" => FormatVersion::V2,
             "3" => FormatVersion::V3,
             other => {
-                return Err(Error::invalid(format!("format-version cannot be {other:?}"))
-                    .with("table", &wanted.ident)
-                    .help("use 2 or 3"));
+                return Err(
+                    Error::invalid(format!("format-version cannot be {other:?}"))
+                        .with("table", &wanted.ident)
+                        .help("use 2 or 3"),
+                );
             }
         };
     }
@@ -209,7 +237,12 @@ pub(super) async fn ensure(
 fn new_properties(config: &Config, ident: &TableIdent) -> HashMap<String, String> {
     let layer = ident.namespace().join(".");
     let layer = config.layers.get(&layer).into_iter().flatten();
-    config.defaults.iter().chain(layer).map(|(key, value)| (key.clone(), value.clone())).collect()
+    config
+        .defaults
+        .iter()
+        .chain(layer)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 async fn create_namespaces(catalog: &dyn Catalog, namespace: &NamespaceIdent) -> Result<()> {
@@ -241,10 +274,17 @@ fn partition_spec(
     for field in fields {
         let PartitionField { column, transform } = &field.node;
         let source = columns.field_by_name(column).ok_or_else(|| {
-            let known: Vec<_> = wanted.columns.fields().iter().map(|f| f.name().as_str()).collect();
-            Error::invalid(format!("PARTITIONED BY names the column {column:?}, which the table does not have"))
-                .with("table", &wanted.ident)
-                .help(format!("it has {}", known.join(", ")))
+            let known: Vec<_> = wanted
+                .columns
+                .fields()
+                .iter()
+                .map(|f| f.name().as_str())
+                .collect();
+            Error::invalid(format!(
+                "PARTITIONED BY names the column {column:?}, which the table does not have"
+            ))
+            .with("table", &wanted.ident)
+            .help(format!("it has {}", known.join(", ")))
         })?;
         let (transform, suffix) = match transform {
             Transform::Identity => (IcebergTransform::Identity, ""),
@@ -256,8 +296,11 @@ fn partition_spec(
             Transform::Truncate(width) => (IcebergTransform::Truncate(*width), "_trunc"),
         };
         transform.result_type(&source.field_type).map_err(|_| {
-            Error::invalid(format!("the transform {transform} does not fit column {column:?}, which is {}", source.field_type))
-                .with("table", &wanted.ident)
+            Error::invalid(format!(
+                "the transform {transform} does not fit column {column:?}, which is {}",
+                source.field_type
+            ))
+            .with("table", &wanted.ident)
         })?;
         builder = builder
             .add_partition_field(source.id, format!("{column}{suffix}"), transform)

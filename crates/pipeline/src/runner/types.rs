@@ -8,7 +8,9 @@ use crate::language::{ColumnDef, SqlType};
 
 /// Declared columns as an Arrow schema.
 pub(crate) fn declared_schema(columns: &[ColumnDef]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(declared_field).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        columns.iter().map(declared_field).collect::<Vec<_>>(),
+    ))
 }
 
 /// A declared column as an Arrow field.
@@ -31,7 +33,9 @@ fn arrow_type(ty: &SqlType) -> DataType {
         SqlType::Binary => DataType::Binary,
         SqlType::Uuid => DataType::FixedSizeBinary(16),
         SqlType::Time => DataType::Time64(TimeUnit::Microsecond),
-        SqlType::Fixed(length) => DataType::FixedSizeBinary(i32::try_from(*length).unwrap_or(i32::MAX)),
+        SqlType::Fixed(length) => {
+            DataType::FixedSizeBinary(i32::try_from(*length).unwrap_or(i32::MAX))
+        }
         SqlType::Struct(fields) => {
             DataType::Struct(fields.iter().map(declared_field).collect::<Vec<_>>().into())
         }
@@ -67,16 +71,24 @@ pub(crate) fn table_type(ty: &DataType) -> DataType {
             DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
         }
         DataType::Dictionary(_, value) => table_type(value),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|f| table_field(f)).collect()),
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(|f| table_field(f)).collect())
+        }
         DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) => {
-            DataType::List(Arc::new(table_field(item).as_ref().clone().with_name("element")))
+            DataType::List(Arc::new(
+                table_field(item).as_ref().clone().with_name("element"),
+            ))
         }
         other => other.clone(),
     }
 }
 
 fn table_field(field: &Arc<Field>) -> Arc<Field> {
-    Arc::new(Field::new(field.name(), table_type(field.data_type()), field.is_nullable()))
+    Arc::new(Field::new(
+        field.name(),
+        table_type(field.data_type()),
+        field.is_nullable(),
+    ))
 }
 
 /// The columns of a table that holds what a query gives. All are optional, as with `CREATE TABLE AS`.

@@ -153,7 +153,7 @@ async fn deletes(
 
 /// A filter that is true for all keys of the batch: each key column within its least and its
 /// greatest value, or NULL where the batch has NULLs.
-fn key_range(base: &Table, columns: &[(String, Vec<ArrayRef>)]) -> Result<Predicate> {
+pub(super) fn key_range(base: &Table, columns: &[(String, Vec<ArrayRef>)]) -> Result<Predicate> {
     let mut filter = Predicate::AlwaysTrue;
     for (name, parts) in columns {
         let field = base

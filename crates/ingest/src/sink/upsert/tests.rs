@@ -172,3 +172,116 @@ async fn columns_that_cannot_be_keys_are_errors_that_name_them() {
     assert!(Upsert::new(Vec::new(), Vec::<String>::new(), "seq").is_err());
     assert!(Upsert::new(Vec::new(), ["k1", "k1"], "seq").is_err());
 }
+
+#[tokio::test]
+async fn the_range_of_keys_is_a_filter_of_the_columns_own_types() {
+    use arrow::array::{
+        BooleanArray, Date32Array, Decimal128Array, Float64Array, Time64MicrosecondArray,
+        TimestampMicrosecondArray,
+    };
+    let fields = [
+        ("int", PrimitiveType::Int),
+        ("long", PrimitiveType::Long),
+        ("text", PrimitiveType::String),
+        ("date", PrimitiveType::Date),
+        ("time", PrimitiveType::Time),
+        ("local", PrimitiveType::Timestamp),
+        ("instant", PrimitiveType::Timestamptz),
+        (
+            "price",
+            PrimitiveType::Decimal {
+                precision: 9,
+                scale: 2,
+            },
+        ),
+        ("float", PrimitiveType::Double),
+        ("flag", PrimitiveType::Boolean),
+        ("seq", PrimitiveType::Long),
+    ];
+    let columns = fields.iter().zip(1..).map(|((name, primitive), id)| {
+        NestedField::optional(id, *name, Type::Primitive(primitive.clone())).into()
+    });
+    let schema = Schema::builder().with_fields(columns).build().unwrap();
+    let creation = TableCreation::builder()
+        .name("t".into())
+        .location("memory:///wh/db/t".into())
+        .schema(schema)
+        .build();
+    let committer = MemoryCommitter::new(Storage::default(), Environment::default());
+    let ident = TableIdent::from_strs(["db", "t"]).unwrap();
+    let table = committer.create(ident, creation).await.unwrap();
+
+    let price = Decimal128Array::from(vec![-250, 125])
+        .with_precision_and_scale(9, 2)
+        .unwrap();
+    let instants = TimestampMicrosecondArray::from(vec![0, 1_000_000]).with_timezone("+00:00");
+    let rows = RecordBatch::try_from_iter_with_nullable([
+        (
+            "int",
+            Arc::new(Int32Array::from(vec![Some(-2), None])) as ArrayRef,
+            true,
+        ),
+        ("long", Arc::new(Int64Array::from(vec![9, 3])), true),
+        ("text", Arc::new(StringArray::from(vec!["b", "a"])), true),
+        ("date", Arc::new(Date32Array::from(vec![0, 1])), true),
+        (
+            "time",
+            Arc::new(Time64MicrosecondArray::from(vec![0, 1])),
+            true,
+        ),
+        (
+            "local",
+            Arc::new(TimestampMicrosecondArray::from(vec![0, 1])),
+            true,
+        ),
+        ("instant", Arc::new(instants), true),
+        ("price", Arc::new(price), true),
+        (
+            "float",
+            Arc::new(Float64Array::from(vec![1.0, f64::NAN])),
+            true,
+        ),
+        (
+            "flag",
+            Arc::new(BooleanArray::from(vec![true, false])),
+            true,
+        ),
+        ("seq", Arc::new(Int64Array::from(vec![1, 1])), true),
+    ])
+    .unwrap();
+    for (column, expected) in [
+        ("int", "((int >= -2) AND (int <= -2)) OR (int IS NULL)"),
+        ("long", "(long >= 3) AND (long <= 9)"),
+        ("text", "(text >= \"a\") AND (text <= \"b\")"),
+        ("date", "(date >= 1970-01-01) AND (date <= 1970-01-02)"),
+        ("price", "(price >= -2.50) AND (price <= 1.25)"),
+        ("float", "TRUE"),
+        ("flag", "TRUE"),
+    ] {
+        let winners = Winners::of(
+            &table,
+            std::slice::from_ref(&rows),
+            &[column.to_owned()],
+            "seq",
+        )
+        .unwrap();
+        let range = lookup::key_range(&table, &winners.key_columns).unwrap();
+        assert_eq!(range.to_string(), expected, "{column}");
+    }
+    // All types give a filter that binds to the table's columns.
+    for (column, _) in &fields {
+        let winners = Winners::of(
+            &table,
+            std::slice::from_ref(&rows),
+            &[(*column).to_owned()],
+            "seq",
+        )
+        .unwrap();
+        let range = lookup::key_range(&table, &winners.key_columns).unwrap();
+        iceberg::expr::Bind::bind(&range, table.schema().clone(), true).unwrap();
+    }
+    let nulls = rows.slice(1, 1);
+    let winners = Winners::of(&table, &[nulls], &["int".to_owned()], "seq").unwrap();
+    let range = lookup::key_range(&table, &winners.key_columns).unwrap();
+    assert_eq!(range.to_string(), "int IS NULL");
+}

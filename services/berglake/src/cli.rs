@@ -1,0 +1,308 @@
+//! The command line: what can be typed, and what `--help` says about it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed: a flow of a run failed, an object does not exist, data is corrupt
+  2    the request is wrong: usage, configuration, pipelines, SQL
+  3    the catalog or the storage cannot be reached, opened or written
+  4    a conflict with other writers, or a commit whose outcome is not known
+  130  interrupted by SIGINT or SIGTERM";
+
+const EXAMPLES: &str = "\
+Examples:
+  berglake init films                  make a small project in the folder films
+  berglake --project films run         bring its tables up to date
+  berglake --project films sql         ask questions, interactively
+  berglake --project films info        see what is there
+
+Each key of berglake.toml is overridden by an environment variable (BERGLAKE_STORAGE__WAREHOUSE for
+storage.warehouse), and that by --set storage.warehouse=VALUE.
+";
+
+/// A lakehouse on Apache Iceberg: pipelines from files to bronze, silver and gold tables, and SQL.
+#[derive(Debug, Parser)]
+#[command(name = "berglake", version, about, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES}"), after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for all commands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The project's folder, with its berglake.toml
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".",
+        env = "BERGLAKE_PROJECT",
+        global = true
+    )]
+    pub(crate) project: PathBuf,
+    /// Sets a key of the configuration, over file and environment
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, global = true)]
+    pub(crate) set: Vec<(String, String)>,
+    /// How results are printed; what is not for people goes to stdout without decoration
+    #[arg(long, value_enum, value_name = "FORMAT", global = true)]
+    pub(crate) output: Option<Output>,
+    /// What is logged to stderr: a level, or TARGET=LEVEL, joined by commas
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "BERGLAKE_LOG",
+        default_value = "warn",
+        global = true
+    )]
+    pub(crate) log: String,
+    /// How log lines look
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "plain",
+        global = true,
+        hide_short_help = true
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Aligned columns for people.
+    Table,
+    /// Comma-separated values with a header line; NULL is an empty field, an empty text is "".
+    Csv,
+    /// JSON: one object (info, plan, run, validate, config show), or one object per line (the others).
+    Json,
+    /// An Arrow IPC stream.
+    Arrow,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One readable line per event.
+    Plain,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a small project that works
+    #[command(after_help = "\
+Examples:
+  berglake init films      in the folder films, which is made
+  berglake init            in this folder
+
+Writes berglake.toml, .gitignore, pipelines/*.sql and data/orders.json. Files that exist are never
+overwritten: if one of these does, nothing is written.")]
+    Init {
+        /// The folder
+        #[arg(value_name = "DIR", default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Check configuration and pipelines without running anything
+    #[command(after_help = "\
+Examples:
+  berglake validate
+  berglake --project films validate && echo fine
+
+Reads catalog and sources, writes nothing. Findings name file, line and column; exit code 2.")]
+    Validate,
+    /// Show what a run would do
+    #[command(after_help = "\
+Examples:
+  berglake plan
+  berglake plan --layer silver
+  berglake plan --output json | jq '.flows[] | {target, action}'
+
+Writes nothing. JSON: {pipeline, flows: [{flow, target, kind, reason, action, reads}]}, where action is
+create, update, up-to-date or blocked (with reason).")]
+    Plan(Selection),
+    /// Bring all tables up to date
+    #[command(after_help = "\
+Examples:
+  berglake run
+  berglake run --layer silver
+  berglake run --full-refresh gold.movies_by_year_genre
+  berglake run --output json > report.json
+
+Each flow reads what is new in its source since its last commit, and commits rows and progress
+together: a run that is interrupted or killed is continued by the next one, without losing or doubling
+a row. A flow that fails leaves its table as it was; flows that need it are skipped; exit code 1.
+
+JSON: {pipeline, elapsed_ms, flows: [{flow, target, kind, status, rows_read, rows_inserted,
+rows_updated, rows_deleted, rows_superseded, dead_letters, expectations, snapshot_id, warnings, error,
+elapsed_ms}]}, where status is updated, up-to-date, failed or skipped.")]
+    Run(RunArguments),
+    /// Ask in SQL: interactively, or one command or file
+    #[command(after_help = "\
+Examples:
+  berglake sql                                          interactively; \\? lists its commands
+  berglake sql -c 'SELECT count(*) FROM gold.top_movies'
+  berglake sql -f report.sql --output csv > report.csv
+  berglake sql -c 'SELECT * FROM silver.movies FOR VERSION AS OF 123' --output json
+  echo 'SELECT 1' | berglake sql
+
+Values in CSV and JSON: timestamps as ISO 8601 (with Z where they are instants), decimals as JSON
+strings, integers and floats as JSON numbers (NaN and infinities as strings), binary as base64, lists
+as arrays, structs as objects, maps with text keys as objects and others as arrays of {key, value}.
+JSON is one object per line. Arrow is an IPC stream and takes exactly one query.")]
+    Sql(SqlArguments),
+    /// List the tables
+    #[command(after_help = "\
+Examples:
+  berglake tables
+  berglake tables --output json | jq -r .table")]
+    Tables,
+    /// List the snapshots of a table
+    #[command(after_help = "\
+Examples:
+  berglake history silver.movies
+  berglake history silver.movies --output json | jq .snapshot_id
+
+Any snapshot_id can be read with SELECT … FROM TABLE FOR VERSION AS OF snapshot_id.")]
+    History {
+        /// The table, as NAMESPACE.TABLE
+        #[arg(value_name = "TABLE")]
+        table: String,
+    },
+    /// Show sizes, rows and snapshots of all tables, or of one
+    #[command(after_help = "\
+Examples:
+  berglake info
+  berglake info gold.top_movies
+  berglake info --output json | jq '.tables[] | {name, rows, total_size}'
+
+Rows are live rows, deletes applied; files and sizes are those of the data files that hold them.
+JSON: {format, format_version, project, catalog: {name, uri}, warehouse, tables: [{name, location, metadata_location,
+format_version, snapshots, latest_snapshot_id, last_updated, rows, files, delete_files, total_size,
+mean_file_size}]}, sizes in bytes.")]
+    Info {
+        /// One table, as NAMESPACE.TABLE; all where nothing is said
+        #[arg(value_name = "TABLE")]
+        table: Option<String>,
+    },
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = "\
+Examples:
+  berglake completions bash > ~/.local/share/bash-completion/completions/berglake
+  berglake completions zsh > \"${fpath[1]}/_berglake\"
+  berglake completions fish > ~/.config/fish/completions/berglake.fish")]
+    Completions {
+        /// The shell
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the effective configuration as TOML, with secrets as ***
+    #[command(after_help = "\
+Examples:
+  berglake config show
+  berglake config show --origin        with the file and line, variable or flag of each value
+  BERGLAKE_STORAGE__WAREHOUSE=s3://lake/films berglake config show")]
+    Show {
+        /// Say where each value comes from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+/// Which flows, and how.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Selection {
+    /// Only flows into tables of this layer (namespace)
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) layer: Option<String>,
+    /// Empty this table and fill it anew from the start of its sources; can be repeated
+    #[arg(long, value_name = "TABLE", num_args = 1..)]
+    pub(crate) full_refresh: Vec<String>,
+    /// What to do with a flow whose table was rolled back: read the undone rows again, or leave them
+    /// out. Without it such a flow stops and asks
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) resume: Option<Resume>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+/// What to do with rows that a rollback has undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Resume {
+    /// Read them again: the rollback undid them by mistake, or to have them processed anew.
+    Replay,
+    /// Leave them out: the rollback was meant to be rid of them.
+    Skip,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SqlArguments {
+    /// Statements to run, separated by semicolons
+    #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
+    pub(crate) command: Option<String>,
+    /// A file of statements; - is stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Allow statements that write to tables which a pipeline owns
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
+        _ => Err("write KEY=VALUE, as in storage.s3.region=eu-west-1".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        let root = Arguments::command();
+        let mut left: Vec<&clap::Command> = root.get_subcommands().collect();
+        while let Some(command) = left.pop() {
+            left.extend(command.get_subcommands());
+            if command.has_subcommands() {
+                continue;
+            }
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(
+                    |help| help.contains("Examples:\n  berglake") || help.contains("Examples:\n")
+                ),
+                "{} has no examples",
+                command.get_name()
+            );
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `berglake run`
+
+use crate::cli::{Global, Output, RunArguments};
+use crate::compose::Lake;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::Out;
+use crate::render::{progress, report};
+
+pub(crate) async fn run(global: &Global, arguments: &RunArguments) -> Outcome {
+    let output = super::output_of(global, &[Output::Table, Output::Json])?;
+    let lake = Lake::load(global)?;
+    // Pipelines that do not parse make no catalog: it is opened only after they are read.
+    let fresh = lake.catalog_to_read().await?;
+    lake.runner(&fresh)?;
+    let catalog = lake.catalog().await?;
+    let runner = lake.runner(&catalog)?;
+    let observer = progress::observer();
+    let report = runner
+        .run(&super::options(&arguments.selection), observer.as_ref())
+        .await?;
+    let mut out = Out::new();
+    match output {
+        Output::Json => out.json(&report)?,
+        _ => out.text(&report::run(&report))?,
+    }
+    out.flush()?;
+    if report.succeeded() {
+        Ok(())
+    } else {
+        Err(Failure::Shown(Exit::Failed))
+    }
+}

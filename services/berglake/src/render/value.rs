@@ -1,0 +1,318 @@
+//! One value of an Arrow array as JSON and as text.
+//!
+//! | type | JSON | text |
+//! |---|---|---|
+//! | integers | number | digits |
+//! | floats | number; NaN and infinities as string | shortest digits that read back |
+//! | decimals | string | digits |
+//! | date, time, timestamp | string, ISO 8601, `Z` where it is an instant | the same |
+//! | binary | string, base64 | the same |
+//! | list, struct, map | array, object, object or array of `{key, value}` | their JSON |
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{
+    DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use berglake_format::{Error, Result};
+use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
+
+/// How dates and times are written.
+fn options() -> FormatOptions<'static> {
+    FormatOptions::new()
+        .with_date_format(Some("%Y-%m-%d"))
+        .with_time_format(Some("%H:%M:%S%.f"))
+        .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.f"))
+        .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.fZ"))
+}
+
+/// One value of a column, as it is serialised.
+#[derive(Clone, Copy)]
+pub(crate) struct Cell<'a> {
+    pub(crate) array: &'a ArrayRef,
+    pub(crate) row: usize,
+}
+
+impl Cell<'_> {
+    /// The value as text, for tables and CSV; none for NULL.
+    ///
+    /// # Errors
+    /// [`Corrupt`](berglake_format::ErrorKind::Corrupt) for a value that its type does not allow.
+    pub(crate) fn text(self) -> Result<Option<String>> {
+        let Self { array, row } = self;
+        if array.is_null(row) {
+            return Ok(None);
+        }
+        let text = match array.data_type() {
+            DataType::Null => return Ok(None),
+            DataType::Utf8 => array.as_string::<i32>().value(row).to_string(),
+            DataType::LargeUtf8 => array.as_string::<i64>().value(row).to_string(),
+            DataType::Utf8View => array.as_string_view().value(row).to_string(),
+            _ => {
+                let json = serde_json::to_string(&self).map_err(unprintable)?;
+                if json.starts_with('"') {
+                    serde_json::from_str(&json).map_err(unprintable)?
+                } else {
+                    json
+                }
+            }
+        };
+        Ok(Some(text))
+    }
+}
+
+fn unprintable(error: serde_json::Error) -> Error {
+    Error::corrupt("a value cannot be printed").source_error(error)
+}
+
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { array, row } = *self;
+        if array.is_null(row) {
+            return serializer.serialize_unit();
+        }
+        macro_rules! number {
+            ($type:ty) => {
+                array
+                    .as_primitive::<$type>()
+                    .value(row)
+                    .serialize(serializer)
+            };
+        }
+        match array.data_type() {
+            DataType::Null => serializer.serialize_unit(),
+            DataType::Boolean => serializer.serialize_bool(array.as_boolean().value(row)),
+            DataType::Int8 => number!(Int8Type),
+            DataType::Int16 => number!(Int16Type),
+            DataType::Int32 => number!(Int32Type),
+            DataType::Int64 => number!(Int64Type),
+            DataType::UInt8 => number!(UInt8Type),
+            DataType::UInt16 => number!(UInt16Type),
+            DataType::UInt32 => number!(UInt32Type),
+            DataType::UInt64 => number!(UInt64Type),
+            DataType::Float16 => float(
+                array.as_primitive::<Float16Type>().value(row).to_f64(),
+                serializer,
+            ),
+            DataType::Float32 => {
+                let value = array.as_primitive::<Float32Type>().value(row);
+                if value.is_finite() {
+                    // As a double it would need more digits to read back as the same number.
+                    serializer.serialize_f32(value)
+                } else {
+                    float(f64::from(value), serializer)
+                }
+            }
+            DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row), serializer),
+            DataType::Utf8 => serializer.serialize_str(array.as_string::<i32>().value(row)),
+            DataType::LargeUtf8 => serializer.serialize_str(array.as_string::<i64>().value(row)),
+            DataType::Utf8View => serializer.serialize_str(array.as_string_view().value(row)),
+            DataType::Binary => bytes(array.as_binary::<i32>().value(row), serializer),
+            DataType::LargeBinary => bytes(array.as_binary::<i64>().value(row), serializer),
+            DataType::BinaryView => bytes(array.as_binary_view().value(row), serializer),
+            DataType::FixedSizeBinary(_) => {
+                bytes(array.as_fixed_size_binary().value(row), serializer)
+            }
+            DataType::List(_) => list(&array.as_list::<i32>().value(row), serializer),
+            DataType::LargeList(_) => list(&array.as_list::<i64>().value(row), serializer),
+            DataType::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row), serializer),
+            DataType::Struct(fields) => {
+                let mut object = serializer.serialize_map(Some(fields.len()))?;
+                for (field, array) in fields.iter().zip(array.as_struct().columns()) {
+                    object.serialize_entry(field.name(), &Cell { array, row })?;
+                }
+                object.end()
+            }
+            DataType::Map(..) => {
+                let entries = array.as_map().value(row);
+                map(entries.column(0), entries.column(1), serializer)
+            }
+            DataType::Dictionary(..) => {
+                let dictionary = array.as_any_dictionary();
+                let row = dictionary.normalized_keys()[row];
+                let array = dictionary.values();
+                Cell { array, row }.serialize(serializer)
+            }
+            _ => {
+                let options = options();
+                let formatter =
+                    ArrayFormatter::try_new(array.as_ref(), &options).map_err(S::Error::custom)?;
+                let text = formatter.value(row).try_to_string();
+                serializer.serialize_str(&text.map_err(S::Error::custom)?)
+            }
+        }
+    }
+}
+
+fn float<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.is_finite() {
+        serializer.serialize_f64(value)
+    } else if value.is_nan() {
+        serializer.serialize_str("NaN")
+    } else if value > 0.0 {
+        serializer.serialize_str("Infinity")
+    } else {
+        serializer.serialize_str("-Infinity")
+    }
+}
+
+fn bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
+}
+
+fn list<S: Serializer>(array: &ArrayRef, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut list = serializer.serialize_seq(Some(array.len()))?;
+    for row in 0..array.len() {
+        list.serialize_element(&Cell { array, row })?;
+    }
+    list.end()
+}
+
+fn map<S: Serializer>(
+    keys: &ArrayRef,
+    values: &ArrayRef,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let is_text = matches!(
+        keys.data_type(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
+    let pair = |row| (Cell { array: keys, row }, Cell { array: values, row });
+    if is_text {
+        let mut object = serializer.serialize_map(Some(keys.len()))?;
+        for row in 0..keys.len() {
+            let (key, value) = pair(row);
+            object.serialize_entry(&key, &value)?;
+        }
+        return object.end();
+    }
+    #[derive(serde::Serialize)]
+    struct Pair<'a> {
+        key: Cell<'a>,
+        value: Cell<'a>,
+    }
+    let mut list = serializer.serialize_seq(Some(keys.len()))?;
+    for row in 0..keys.len() {
+        let (key, value) = pair(row);
+        list.serialize_element(&Pair { key, value })?;
+    }
+    list.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        BinaryArray, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Float64Array,
+        Int64Array, ListArray, MapBuilder, StringArray, StringBuilder, StructArray,
+        Time64MicrosecondArray, TimestampMicrosecondArray,
+    };
+    use arrow::datatypes::{Field, Int32Type};
+    use serde_json::{Value, json as expected};
+
+    use super::*;
+
+    fn first(array: impl Array + 'static) -> Value {
+        let array: ArrayRef = Arc::new(array);
+        serde_json::to_value(Cell {
+            array: &array,
+            row: 0,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn values_are_as_documented() {
+        assert_eq!(first(Int64Array::from(vec![i64::MAX])), expected!(i64::MAX));
+        assert_eq!(first(Int64Array::from(vec![None])), Value::Null);
+        assert_eq!(first(Float64Array::from(vec![0.1])), expected!(0.1));
+        let float: ArrayRef = Arc::new(Float32Array::from(vec![0.1]));
+        let cell = Cell {
+            array: &float,
+            row: 0,
+        };
+        assert_eq!(serde_json::to_string(&cell).unwrap(), "0.1");
+        assert_eq!(first(Float64Array::from(vec![f64::NAN])), expected!("NaN"));
+        assert_eq!(
+            first(Float64Array::from(vec![f64::NEG_INFINITY])),
+            expected!("-Infinity")
+        );
+        let decimal = Decimal128Array::from(vec![1234567])
+            .with_precision_and_scale(20, 2)
+            .unwrap();
+        assert_eq!(first(decimal), expected!("12345.67"));
+        assert_eq!(
+            first(BinaryArray::from(vec![&b"\x00\xff"[..]])),
+            expected!("AP8=")
+        );
+        assert_eq!(first(Date32Array::from(vec![0])), expected!("1970-01-01"));
+        assert_eq!(
+            first(Time64MicrosecondArray::from(vec![3_600_000_001])),
+            expected!("01:00:00.000001")
+        );
+        let micros = 1_700_000_000_123_456;
+        assert_eq!(
+            first(TimestampMicrosecondArray::from(vec![micros])),
+            expected!("2023-11-14T22:13:20.123456")
+        );
+        for zone in ["UTC", "+00:00"] {
+            assert_eq!(
+                first(TimestampMicrosecondArray::from(vec![micros]).with_timezone(zone)),
+                expected!("2023-11-14T22:13:20.123456Z")
+            );
+        }
+        assert_eq!(
+            first(TimestampMicrosecondArray::from(vec![0])),
+            expected!("1970-01-01T00:00:00")
+        );
+    }
+
+    #[test]
+    fn nested_values_are_json() {
+        assert_eq!(
+            first(ListArray::from_iter_primitive::<Int32Type, _, _>(vec![
+                Some(vec![Some(1), None])
+            ])),
+            expected!([1, null])
+        );
+        let field = Arc::new(Field::new("a", DataType::Utf8, true));
+        let value: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+        assert_eq!(
+            first(StructArray::from(vec![(field, value)])),
+            expected!({"a": "x"})
+        );
+        let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+        builder.keys().append_value("k");
+        builder.values().append_value("v");
+        builder.append(true).unwrap();
+        assert_eq!(first(builder.finish()), expected!({"k": "v"}));
+        let words: DictionaryArray<Int32Type> = vec!["word"].into_iter().collect();
+        assert_eq!(first(words), expected!("word"));
+    }
+
+    #[test]
+    fn text_has_no_quotes_and_null_is_none() {
+        let text = |array: ArrayRef| {
+            Cell {
+                array: &array,
+                row: 0,
+            }
+            .text()
+            .unwrap()
+        };
+        assert_eq!(
+            text(Arc::new(StringArray::from(vec!["a \"b\""]))).unwrap(),
+            "a \"b\""
+        );
+        assert_eq!(
+            text(Arc::new(Date32Array::from(vec![1]))).unwrap(),
+            "1970-01-02"
+        );
+        assert_eq!(text(Arc::new(Int64Array::from(vec![-5]))).unwrap(), "-5");
+        assert_eq!(text(Arc::new(StringArray::from(vec![None::<&str>]))), None);
+    }
+}
