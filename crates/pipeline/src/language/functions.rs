@@ -49,6 +49,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
         positional: &["path"],
         arguments: &[
             ("path", ArgumentKind::Text),
+            ("connection", ArgumentKind::Text),
             ("format", ArgumentKind::OneOf(FORMATS)),
             ("schema", ArgumentKind::Schema),
             ("header", ArgumentKind::Boolean),

@@ -1,3 +1,4 @@
+mod connections;
 mod meaning;
 mod mistakes;
 mod movies;
