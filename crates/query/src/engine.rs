@@ -130,10 +130,13 @@ impl Engine {
     /// A state of DataFusion's with these settings and tables.
     pub(crate) fn state_with(&self, config: SessionConfig, pinned: Pinned) -> SessionState {
         let lake = Lake::new(Arc::clone(&self.0.catalog), pinned);
-        SessionStateBuilder::new_from_existing(self.0.state.clone())
+        let mut state = SessionStateBuilder::new_from_existing(self.0.state.clone())
             .with_config(config)
             .with_catalog_list(Arc::new(lake))
-            .build()
+            .build();
+        // What now() is, in all of the statement.
+        state.mark_start_execution();
+        state
     }
 
     pub(crate) fn state(&self) -> &SessionState {

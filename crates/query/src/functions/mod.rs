@@ -1,5 +1,6 @@
 //! Functions as Spark has them, where DataFusion has none or means something else.
 
+mod concat;
 mod dates;
 mod pattern;
 
@@ -12,8 +13,8 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::ScalarUDF;
 
 /// Functions of Spark that replace DataFusion's of the same name, because the two differ in meaning:
-/// `concat` is NULL if any part is, `trunc` is for dates, `ceil` and `floor` give whole numbers.
-const REPLACED: &[&str] = &["concat", "trunc", "ceil", "ceiling", "floor"];
+/// `trunc` is for dates, `ceil` and `floor` give whole numbers.
+const REPLACED: &[&str] = &["trunc", "ceil", "ceiling", "floor"];
 
 /// Registers Spark's functions. Where DataFusion has a function of a name that means the same, its
 /// own stays: it takes more types and is faster.
@@ -35,6 +36,7 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
             state.register_udaf(function)?;
         }
     }
+    state.register_udf(Arc::new(ScalarUDF::from(concat::Concat::default())))?;
     for function in dates::all() {
         state.register_udf(Arc::new(ScalarUDF::new_from_shared_impl(function)))?;
     }

@@ -25,7 +25,10 @@ impl AsyncDB for Database {
         }
         Ok(DBOutput::Rows {
             types: vec![DefaultColumnType::Any; columns],
-            rows: cells(&batches),
+            rows: cells(&batches)
+                .into_iter()
+                .map(|row| row.into_iter().map(visible).collect())
+                .collect(),
         })
     }
 
@@ -33,6 +36,15 @@ impl AsyncDB for Database {
 
     fn engine_name(&self) -> &str {
         "berglake"
+    }
+}
+
+/// An empty text could not be seen in a file.
+fn visible(text: String) -> String {
+    if text.is_empty() {
+        "(empty)".to_string()
+    } else {
+        text
     }
 }
 
