@@ -36,9 +36,26 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
             state.register_udaf(function)?;
         }
     }
-    state.register_udf(Arc::new(ScalarUDF::from(concat::Concat::default())))?;
+    displace(state, &ScalarUDF::from(concat::Concat::default()))?;
     for function in dates::all() {
-        state.register_udf(Arc::new(ScalarUDF::new_from_shared_impl(function)))?;
+        displace(state, &ScalarUDF::new_from_shared_impl(function))?;
     }
+    Ok(())
+}
+
+/// Registers a function, and removes functions that have one of its names as an alias: whenever a
+/// state is built anew, functions are registered again in no particular order, and an alias would
+/// take the name back.
+fn displace(state: &mut SessionState, function: &ScalarUDF) -> Result<()> {
+    for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
+        let other = state
+            .scalar_functions()
+            .get(name)
+            .map(|other| other.name().to_string());
+        if let Some(other) = other {
+            state.deregister_udf(&other)?;
+        }
+    }
+    state.register_udf(Arc::new(function.clone()))?;
     Ok(())
 }

@@ -7,3 +7,4 @@ mod providers;
 mod slt;
 mod support;
 mod traps;
+mod travel;

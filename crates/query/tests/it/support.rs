@@ -10,15 +10,17 @@ use berglake_format::deletes::DeleteLoader;
 use berglake_format::snapshot::{CommitNotes, RowDelta};
 use berglake_format::storage::{Location, Storage};
 use berglake_format::write::{DeletedRows, write_deletes};
-use berglake_format::{Environment, Identity, ManualClock, Result, SeededIds, Table, TableIdent};
+use berglake_format::{
+    Clock, Environment, Identity, ManualClock, Result, SeededIds, SystemClock, Table, TableIdent,
+};
 use berglake_query::{Engine, EngineOptions, Session};
 use iceberg::TableUpdate;
 use iceberg::spec::{FormatVersion, NestedField, Schema};
 use roaring::RoaringTreemap;
 use tempfile::TempDir;
 
-/// 2026-01-01T00:00:00Z in microseconds.
-pub const START: i64 = 1_767_225_600_000_000;
+/// The time that passes with each statement, in microseconds.
+pub const TICK: i64 = 100_000;
 
 pub struct Lake {
     _folder: TempDir,
@@ -39,7 +41,9 @@ impl Lake {
 
     pub async fn with(options: EngineOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at(START));
+        // Metadata has the system's time in it, whatever the clock says, and a minute of difference
+        // is an error; so the clock begins there, and a little time passes with each statement.
+        let clock = Arc::new(ManualClock::at(SystemClock.now_micros()));
         let environment = Environment::new(
             clock.clone(),
             Arc::new(SeededIds::new(7)),
@@ -70,7 +74,7 @@ impl Lake {
     /// Runs statements that must succeed; time passes with each.
     pub async fn run(&self, text: &str) {
         for prepared in Session::prepare(text).unwrap() {
-            self.clock.advance(60_000_000);
+            self.clock.advance(TICK);
             let output = self.session.run(prepared).await;
             output
                 .unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -99,7 +103,7 @@ impl Lake {
     }
 
     pub async fn commit(&self, table: &Table, operation: impl Operation) {
-        self.clock.advance(60_000_000);
+        self.clock.advance(TICK);
         Transaction::new(self.catalog.as_ref())
             .step(table.ident().clone(), operation)
             .commit()
