@@ -96,7 +96,11 @@ impl Filter {
                 format!("{} {op} {}", column.name(), literal.sql())
             }
             Self::IsNull(column, negated) => {
-                format!("{} IS {}NULL", column.name(), if *negated { "NOT " } else { "" })
+                format!(
+                    "{} IS {}NULL",
+                    column.name(),
+                    if *negated { "NOT " } else { "" }
+                )
             }
             Self::In(column, list, negated) => {
                 let list: Vec<String> = list.iter().map(Literal::sql).collect();
@@ -108,7 +112,10 @@ impl Filter {
                 format!("{} {word} {} AND {}", column.name(), low.sql(), high.sql())
             }
             Self::StartsWith(prefix, negated) => {
-                format!("s {} '{prefix}%'", if *negated { "NOT LIKE" } else { "LIKE" })
+                format!(
+                    "s {} '{prefix}%'",
+                    if *negated { "NOT LIKE" } else { "LIKE" }
+                )
             }
             Self::And(a, b) => format!("({} AND {})", a.sql(), b.sql()),
             Self::Or(a, b) => format!("({} OR {})", a.sql(), b.sql()),
@@ -284,7 +291,11 @@ async fn delete(lake: &Lake, ids: &[i64]) {
         let mut found = Vec::new();
         for batch in batches {
             let column = |name: &str| {
-                batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().clone()
+                batch
+                    .column_by_name(name)
+                    .unwrap()
+                    .as_primitive::<Int64Type>()
+                    .clone()
             };
             let (rows, places) = (column("id"), column("_pos"));
             for (id, place) in rows.values().iter().zip(places.values()) {
@@ -323,9 +334,15 @@ async fn check(case: Case) -> Result<(), TestCaseError> {
         delete(&lake, &gone).await;
         model.retain(|row| !gone.contains(&row.id));
     }
-    prop_assert_eq!(lake.rows("SELECT count(*) FROM t").await, [model.len().to_string()]);
+    prop_assert_eq!(
+        lake.rows("SELECT count(*) FROM t").await,
+        [model.len().to_string()]
+    );
     for (filter, limit, pushdown) in &case.queries {
-        lake.run(&format!("SET datafusion.execution.parquet.pushdown_filters = {pushdown}")).await;
+        lake.run(&format!(
+            "SET datafusion.execution.parquet.pushdown_filters = {pushdown}"
+        ))
+        .await;
         let sql = filter.sql();
         let mut expected: Vec<i64> = model
             .iter()
@@ -339,16 +356,31 @@ async fn check(case: Case) -> Result<(), TestCaseError> {
         let mut found = ids(lake.rows(&format!("SELECT id FROM t WHERE {sql}")).await);
         found.sort_unstable();
         prop_assert_eq!(&found, &expected, "WHERE {}", sql);
-        let limited = ids(lake.rows(&format!("SELECT id FROM t WHERE {sql} LIMIT {limit}")).await);
-        prop_assert_eq!(limited.len(), expected.len().min(*limit), "WHERE {} LIMIT", sql);
-        prop_assert!(limited.iter().all(|id| expected.contains(id)), "WHERE {} LIMIT", sql);
+        let limited = ids(lake
+            .rows(&format!("SELECT id FROM t WHERE {sql} LIMIT {limit}"))
+            .await);
+        prop_assert_eq!(
+            limited.len(),
+            expected.len().min(*limit),
+            "WHERE {} LIMIT",
+            sql
+        );
+        prop_assert!(
+            limited.iter().all(|id| expected.contains(id)),
+            "WHERE {} LIMIT",
+            sql
+        );
         let top = ids(lake
-            .rows(&format!("SELECT id FROM t WHERE {sql} ORDER BY id DESC LIMIT {limit}"))
+            .rows(&format!(
+                "SELECT id FROM t WHERE {sql} ORDER BY id DESC LIMIT {limit}"
+            ))
             .await);
         let best: Vec<i64> = expected.iter().rev().take(*limit).copied().collect();
         prop_assert_eq!(top, best, "WHERE {} ORDER BY", sql);
         let count = lake
-            .rows(&format!("SELECT count(*), count(n), min(n), max(n) FROM t WHERE {sql}"))
+            .rows(&format!(
+                "SELECT count(*), count(n), min(n), max(n) FROM t WHERE {sql}"
+            ))
             .await;
         let numbers: Vec<i32> = model
             .iter()

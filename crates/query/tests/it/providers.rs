@@ -22,7 +22,8 @@ fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
 #[tokio::test]
 async fn a_pinned_plan_gives_its_rows_whatever_is_committed_meanwhile() {
     let lake = Lake::new().await;
-    lake.run("CREATE TABLE t (id INT); INSERT INTO t VALUES (1)").await;
+    lake.run("CREATE TABLE t (id INT); INSERT INTO t VALUES (1)")
+        .await;
     let table = lake.table("t").await;
     let first = table.metadata().current_snapshot_id();
     lake.run("INSERT INTO t VALUES (2), (3)").await;
@@ -48,7 +49,10 @@ async fn a_stream_is_read_once() {
     let lake = Lake::new().await;
     let batches = futures::stream::iter([Ok(numbers(0..5)), Ok(numbers(5..9))]).boxed();
     let table = stream_table(numbers(0..0).schema(), batches).unwrap();
-    let session = lake.session.engine().connect_with(vec![("s".to_string(), table)]);
+    let session = lake
+        .session
+        .engine()
+        .connect_with(vec![("s".to_string(), table)]);
     let output = session.sql("SELECT sum(n) FROM s").await.unwrap();
     assert_eq!(rows(&output.collect().await.unwrap()), ["36"]);
     let output = session.sql("SELECT sum(n) FROM s").await.unwrap();
@@ -86,15 +90,22 @@ async fn an_ordered_session_keeps_the_order_of_files_and_rows() {
 #[tokio::test]
 async fn datafusions_own_context_reads_the_catalog() {
     let lake = Lake::new().await;
-    lake.run("CREATE TABLE t (id INT); INSERT INTO t VALUES (1), (2)").await;
+    lake.run("CREATE TABLE t (id INT); INSERT INTO t VALUES (1), (2)")
+        .await;
     let context = lake.session.engine().session();
-    let frame = context.sql("SELECT max(id) FROM lake.default.t").await.unwrap();
+    let frame = context
+        .sql("SELECT max(id) FROM lake.default.t")
+        .await
+        .unwrap();
     assert_eq!(rows(&frame.collect().await.unwrap()), ["2"]);
     let table = lake.table("t").await;
     let plain = datafusion::prelude::SessionContext::new();
     let table = IcebergTable::new(table, SnapshotSelector::Head).unwrap();
     plain.register_table("t", Arc::new(table)).unwrap();
-    let frame = plain.sql("SELECT count(*) FROM t WHERE id > 1").await.unwrap();
+    let frame = plain
+        .sql("SELECT count(*) FROM t WHERE id > 1")
+        .await
+        .unwrap();
     assert_eq!(rows(&frame.collect().await.unwrap()), ["1"]);
 }
 
@@ -109,7 +120,10 @@ async fn a_sort_that_does_not_fit_into_memory_goes_to_disk() {
     let batches = (0..200).map(|part| Ok(numbers(part * 10_000..(part + 1) * 10_000)));
     let batches = futures::stream::iter(batches.collect::<Vec<_>>()).boxed();
     let table = stream_table(numbers(0..0).schema(), batches).unwrap();
-    let session = lake.session.engine().connect_with(vec![("s".to_string(), table)]);
+    let session = lake
+        .session
+        .engine()
+        .connect_with(vec![("s".to_string(), table)]);
     let output = session
         .sql("SELECT n, concat('text that makes the row longer ', n) AS t FROM s ORDER BY n DESC")
         .await

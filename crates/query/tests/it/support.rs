@@ -160,7 +160,10 @@ impl Lake {
             ],
         };
         let outcome = self.catalog.commit(vec![change]).await.unwrap();
-        assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+        assert!(
+            matches!(outcome, CommitOutcome::Committed(_)),
+            "{outcome:?}"
+        );
     }
 }
 

@@ -50,26 +50,53 @@ async fn no_query_shape_brings_deleted_rows_back() {
                 ("SELECT count(*) FROM t", "280"),
                 ("SELECT count(id) FROM t WHERE id >= 0", "280"),
                 ("SELECT count(*) FROM (SELECT id FROM t LIMIT 95)", "95"),
-                ("SELECT count(*) FROM (SELECT id FROM t WHERE id >= 0 LIMIT 95)", "95"),
-                ("SELECT min(id) FROM (SELECT id FROM t WHERE id < 15 LIMIT 3)", "10"),
-                ("SELECT count(*) FROM (SELECT id FROM t WHERE id < 15 LIMIT 9)", "5"),
-                ("SELECT count(*) FROM (SELECT id FROM t WHERE s < 'v012' LIMIT 9)", "2"),
-                ("SELECT count(*) FROM t WHERE id IN (SELECT id + 1 FROM t WHERE id < 20)", "10"),
-                ("SELECT count(*) FROM t a JOIN t b ON a.id = b.id WHERE b.id < 12", "2"),
+                (
+                    "SELECT count(*) FROM (SELECT id FROM t WHERE id >= 0 LIMIT 95)",
+                    "95",
+                ),
+                (
+                    "SELECT min(id) FROM (SELECT id FROM t WHERE id < 15 LIMIT 3)",
+                    "10",
+                ),
+                (
+                    "SELECT count(*) FROM (SELECT id FROM t WHERE id < 15 LIMIT 9)",
+                    "5",
+                ),
+                (
+                    "SELECT count(*) FROM (SELECT id FROM t WHERE s < 'v012' LIMIT 9)",
+                    "2",
+                ),
+                (
+                    "SELECT count(*) FROM t WHERE id IN (SELECT id + 1 FROM t WHERE id < 20)",
+                    "10",
+                ),
+                (
+                    "SELECT count(*) FROM t a JOIN t b ON a.id = b.id WHERE b.id < 12",
+                    "2",
+                ),
             ];
             for (sql, expected) in cases {
-                assert_eq!(lake.rows(sql).await, [expected], "v{version} {pushdown} {sql}");
+                assert_eq!(
+                    lake.rows(sql).await,
+                    [expected],
+                    "v{version} {pushdown} {sql}"
+                );
             }
             assert_eq!(
                 lake.rows("SELECT id FROM t ORDER BY id DESC LIMIT 3").await,
                 ["289", "288", "287"]
             );
             assert_eq!(
-                lake.rows("SELECT id FROM t WHERE s >= 'v0' ORDER BY id LIMIT 3").await,
+                lake.rows("SELECT id FROM t WHERE s >= 'v0' ORDER BY id LIMIT 3")
+                    .await,
                 ["10", "11", "12"]
             );
             let limited = lake.rows("SELECT id FROM t LIMIT 3").await;
-            assert!(limited.iter().all(|id| (10..290).contains(&id.parse::<i64>().unwrap())));
+            assert!(
+                limited
+                    .iter()
+                    .all(|id| (10..290).contains(&id.parse::<i64>().unwrap()))
+            );
         }
     }
 }
@@ -79,7 +106,10 @@ async fn a_group_whose_rows_are_all_deleted_is_skipped() {
     let lake = with_deletes(2).await;
     let all: Vec<u64> = (0..300).collect();
     lake.delete("t", &[&all]).await;
-    assert_eq!(lake.rows("SELECT count(*), max(id) FROM t").await, ["0|NULL"]);
+    assert_eq!(
+        lake.rows("SELECT count(*), max(id) FROM t").await,
+        ["0|NULL"]
+    );
     assert!(lake.rows("SELECT * FROM t LIMIT 5").await.is_empty());
 }
 
@@ -92,10 +122,20 @@ async fn a_column_with_one_value_is_no_literal_after_deletes() {
     )
     .await;
     lake.delete("t", &[&[2]]).await;
-    assert_eq!(lake.rows("SELECT min(a), max(a), min(b), max(b), count(b) FROM t").await, ["1|1|1|1|1"]);
-    assert_eq!(lake.rows("SELECT a, b FROM t ORDER BY b NULLS LAST").await, ["1|1", "1|NULL"]);
+    assert_eq!(
+        lake.rows("SELECT min(a), max(a), min(b), max(b), count(b) FROM t")
+            .await,
+        ["1|1|1|1|1"]
+    );
+    assert_eq!(
+        lake.rows("SELECT a, b FROM t ORDER BY b NULLS LAST").await,
+        ["1|1", "1|NULL"]
+    );
     lake.delete("t", &[&[0, 1]]).await;
-    assert_eq!(lake.rows("SELECT min(a), count(*) FROM t").await, ["NULL|0"]);
+    assert_eq!(
+        lake.rows("SELECT min(a), count(*) FROM t").await,
+        ["NULL|0"]
+    );
 }
 
 fn long(id: i32, name: &str) -> NestedField {
@@ -125,18 +165,33 @@ async fn columns_whose_names_were_swapped_keep_their_values() {
     )
     .await;
     for pushdown in [false, true] {
-        lake.run(&format!("SET datafusion.execution.parquet.pushdown_filters = {pushdown}")).await;
-        assert_eq!(lake.rows("SELECT a, b FROM t ORDER BY a").await, ["2|1", "4|3"]);
+        lake.run(&format!(
+            "SET datafusion.execution.parquet.pushdown_filters = {pushdown}"
+        ))
+        .await;
+        assert_eq!(
+            lake.rows("SELECT a, b FROM t ORDER BY a").await,
+            ["2|1", "4|3"]
+        );
         assert_eq!(lake.rows("SELECT a FROM t WHERE b = 1").await, ["2"]);
         assert_eq!(
-            lake.rows("SELECT s['x'], s['y'], s['z'] FROM t WHERE s['y'] = 10").await,
+            lake.rows("SELECT s['x'], s['y'], s['z'] FROM t WHERE s['y'] = 10")
+                .await,
             ["20|10|NULL"]
         );
-        assert!(lake.rows("SELECT a FROM t WHERE s['x'] = 10").await.is_empty());
-        assert_eq!(lake.rows("SELECT count(*) FROM t WHERE s IS NULL").await, ["1"]);
+        assert!(
+            lake.rows("SELECT a FROM t WHERE s['x'] = 10")
+                .await
+                .is_empty()
+        );
+        assert_eq!(
+            lake.rows("SELECT count(*) FROM t WHERE s IS NULL").await,
+            ["1"]
+        );
     }
     assert_eq!(
-        lake.rows("SELECT a, s['x'] FROM t VERSION AS OF main ORDER BY 1").await,
+        lake.rows("SELECT a, s['x'] FROM t VERSION AS OF main ORDER BY 1")
+            .await,
         ["2|20", "4|NULL"]
     );
 }
@@ -150,10 +205,14 @@ async fn a_column_that_files_lack_is_filtered_as_null_or_as_its_default() {
     )
     .await;
     let default = long(3, "c").with_initial_default(Literal::long(7));
-    lake.set_columns("t", vec![long(1, "a"), long(2, "b"), default]).await;
+    lake.set_columns("t", vec![long(1, "a"), long(2, "b"), default])
+        .await;
     lake.run("INSERT INTO t VALUES (3, 30, 300)").await;
     for pushdown in [false, true] {
-        lake.run(&format!("SET datafusion.execution.parquet.pushdown_filters = {pushdown}")).await;
+        lake.run(&format!(
+            "SET datafusion.execution.parquet.pushdown_filters = {pushdown}"
+        ))
+        .await;
         let cases = [
             ("SELECT a FROM t WHERE b < 50", "3"),
             ("SELECT count(*) FROM t WHERE b IS NULL", "2"),
@@ -180,8 +239,14 @@ async fn names_with_escapes_are_found() {
     .await;
     lake.delete("t", &[&[], &[], &[], &[]]).await;
     assert_eq!(lake.rows("SELECT count(*), sum(id) FROM t").await, ["4|10"]);
-    assert_eq!(lake.rows("SELECT id FROM t WHERE name = 'a b%20c'").await, ["1"]);
-    assert_eq!(lake.rows("SELECT id FROM t WHERE name IS NULL").await, ["3"]);
+    assert_eq!(
+        lake.rows("SELECT id FROM t WHERE name = 'a b%20c'").await,
+        ["1"]
+    );
+    assert_eq!(
+        lake.rows("SELECT id FROM t WHERE name IS NULL").await,
+        ["3"]
+    );
 }
 
 #[tokio::test]
@@ -194,10 +259,24 @@ async fn nan_is_greater_than_every_number_and_never_pruned() {
     )
     .await;
     assert_eq!(lake.rows("SELECT id FROM t WHERE f > 5").await, ["2"]);
-    assert_eq!(lake.rows("SELECT id FROM t WHERE NOT (f <= 5)").await, ["2"]);
-    assert_eq!(lake.rows("SELECT id FROM t WHERE f BETWEEN 1.5 AND 3").await, ["3"]);
-    assert_eq!(lake.rows("SELECT count(*) FROM t WHERE f <> 1").await, ["2"]);
-    assert_eq!(lake.rows("SELECT max(id) FROM t WHERE f NOT BETWEEN 0 AND 3").await, ["2"]);
+    assert_eq!(
+        lake.rows("SELECT id FROM t WHERE NOT (f <= 5)").await,
+        ["2"]
+    );
+    assert_eq!(
+        lake.rows("SELECT id FROM t WHERE f BETWEEN 1.5 AND 3")
+            .await,
+        ["3"]
+    );
+    assert_eq!(
+        lake.rows("SELECT count(*) FROM t WHERE f <> 1").await,
+        ["2"]
+    );
+    assert_eq!(
+        lake.rows("SELECT max(id) FROM t WHERE f NOT BETWEEN 0 AND 3")
+            .await,
+        ["2"]
+    );
 }
 
 /// Deletes by the value of `id`, as streaming engines write them.
@@ -208,8 +287,11 @@ async fn delete_by_equality(lake: &Lake, ids: &[Option<i64>]) {
         "1".to_string(),
     )]));
     let schema = Arc::new(ArrowSchema::new(vec![field]));
-    let batch =
-        RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(ids.to_vec()))]).unwrap();
+    let batch = RecordBatch::try_new(
+        schema.clone(),
+        vec![Arc::new(Int64Array::from(ids.to_vec()))],
+    )
+    .unwrap();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).unwrap();
     writer.write(&batch).unwrap();
@@ -217,7 +299,11 @@ async fn delete_by_equality(lake: &Lake, ids: &[Option<i64>]) {
     let name = format!("eq-{}.parquet", table.environment().ids().uuid());
     let location = table.data_location().unwrap().join(&name);
     let size = bytes.len() as u64;
-    table.storage().write(&location, bytes.into()).await.unwrap();
+    table
+        .storage()
+        .write(&location, bytes.into())
+        .await
+        .unwrap();
     let file = DataFileBuilder::default()
         .content(DataContentType::EqualityDeletes)
         .file_path(location.to_string())
@@ -257,11 +343,20 @@ async fn equality_deletes_are_applied_in_every_query_shape() {
         .await;
         let cases = [
             ("SELECT count(*) FROM t", "99"),
-            ("SELECT count(*), min(id), max(s) FROM t WHERE s LIKE 'v%'", "98|0|v99"),
+            (
+                "SELECT count(*), min(id), max(s) FROM t WHERE s LIKE 'v%'",
+                "98|0|v99",
+            ),
             ("SELECT s FROM t WHERE id = 1", "again"),
-            ("SELECT count(*) FROM (SELECT s FROM t WHERE id < 5 LIMIT 50)", "4"),
+            (
+                "SELECT count(*) FROM (SELECT s FROM t WHERE id < 5 LIMIT 50)",
+                "4",
+            ),
             ("SELECT count(*) FROM t WHERE id IS NULL", "0"),
-            ("SELECT upper(s) FROM t WHERE id > 2 ORDER BY id LIMIT 1", "V3"),
+            (
+                "SELECT upper(s) FROM t WHERE id > 2 ORDER BY id LIMIT 1",
+                "V3",
+            ),
         ];
         for (sql, expected) in cases {
             assert_eq!(lake.rows(sql).await, [expected], "{pushdown} {sql}");

@@ -46,8 +46,13 @@ async fn a_snapshot_is_found_by_its_id_and_by_any_time_up_to_the_next() {
         }
     }
     let (_, time) = &log[0];
-    let before = format!("SELECT * FROM t TIMESTAMP AS OF (TIMESTAMP '{time}' - INTERVAL 1 MINUTE)");
-    assert!(lake.error(&before).await.contains("no snapshot at this time"));
+    let before =
+        format!("SELECT * FROM t TIMESTAMP AS OF (TIMESTAMP '{time}' - INTERVAL 1 MINUTE)");
+    assert!(
+        lake.error(&before)
+            .await
+            .contains("no snapshot at this time")
+    );
 }
 
 #[tokio::test]
@@ -58,15 +63,24 @@ async fn old_and_new_rows_meet_in_one_query() {
         log[1].0
     );
     assert_eq!(lake.rows(&sql).await, ["3"]);
-    let sql = format!("SELECT T.ID FROM t VERSION AS OF {} WHERE t.id > 0", log[0].0);
+    let sql = format!(
+        "SELECT T.ID FROM t VERSION AS OF {} WHERE t.id > 0",
+        log[0].0
+    );
     assert_eq!(lake.rows(&sql).await, ["1"]);
 }
 
 #[tokio::test]
 async fn metadata_tables_look_back_too() {
     let (lake, log) = three_snapshots().await;
-    let sql = format!("SELECT count(*) FROM t$files FOR VERSION AS OF {}", log[1].0);
+    let sql = format!(
+        "SELECT count(*) FROM t$files FOR VERSION AS OF {}",
+        log[1].0
+    );
     assert_eq!(lake.rows(&sql).await, ["2"]);
-    let sql = format!("SELECT sum(record_count) FROM default.t.files VERSION AS OF {}", log[0].0);
+    let sql = format!(
+        "SELECT sum(record_count) FROM default.t.files VERSION AS OF {}",
+        log[0].0
+    );
     assert_eq!(lake.rows(&sql).await, ["1"]);
 }
