@@ -125,7 +125,9 @@ fn classify(error: DataFusionError) -> Error {
 
 /// The engine guesses at any distance which function was meant; only a near guess is passed on.
 fn unknown_function(message: &str) -> Option<Error> {
-    let (name, rest) = message.strip_prefix("Invalid function '")?.split_once('\'')?;
+    let (name, rest) = message
+        .strip_prefix("Invalid function '")?
+        .split_once('\'')?;
     let error = Error::invalid(format!("there is no function {name:?}"));
     let guess = rest
         .split_once("Did you mean '")

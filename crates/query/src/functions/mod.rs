@@ -52,7 +52,9 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
 /// state is built anew, functions are registered again in no particular order, and an alias would
 /// take the name back.
 fn displace(state: &mut SessionState, function: &ScalarUDF) -> Result<()> {
-    for name in std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)) {
+    for name in
+        std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str))
+    {
         let other = state
             .scalar_functions()
             .get(name)

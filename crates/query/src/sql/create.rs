@@ -289,7 +289,13 @@ impl PartitionBy {
         let mut column: String = self
             .column
             .chars()
-            .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' })
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter
+                } else {
+                    '_'
+                }
+            })
             .collect();
         if column.starts_with(|letter: char| letter.is_ascii_digit()) {
             column.insert(0, '_');

@@ -30,7 +30,8 @@ use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::ExecutionPlan;
 use iceberg::expr::Predicate;
 use iceberg::spec::{
-    DEFAULT_SCHEMA_NAME_MAPPING, Literal, NameMapping, NestedField, PrimitiveType, SchemaRef, Transform, Type,
+    DEFAULT_SCHEMA_NAME_MAPPING, Literal, NameMapping, NestedField, PrimitiveType, SchemaRef,
+    Transform, Type,
 };
 
 use self::columns::{ByFieldId, Constants};
