@@ -123,6 +123,17 @@ impl Error {
         self
     }
 
+    /// The same error; its cause is kept as text.
+    fn copied(&self) -> Self {
+        Self(Box::new(Inner {
+            kind: self.0.kind,
+            message: self.0.message.clone(),
+            context: self.0.context.clone(),
+            help: self.0.help.clone(),
+            source: self.0.source.as_ref().map(|cause| cause.to_string().into()),
+        }))
+    }
+
     /// What the caller can do.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -182,6 +193,11 @@ impl std::error::Error for Error {
 
 impl From<iceberg::Error> for Error {
     fn from(error: iceberg::Error) -> Self {
+        // What our own storage said on the way through the `iceberg` crate stays what it was.
+        let cause = std::error::Error::source(&error);
+        if let Some(ours) = cause.and_then(|cause| cause.downcast_ref::<Self>()) {
+            return ours.copied();
+        }
         let kind =
             match error.kind() {
                 iceberg::ErrorKind::DataInvalid => ErrorKind::Corrupt,
@@ -208,7 +224,9 @@ impl From<Error> for iceberg::Error {
             _ => iceberg::ErrorKind::Unexpected,
         };
         let retryable = error.kind() == ErrorKind::Unavailable;
-        iceberg::Error::new(kind, error.to_string()).with_retryable(retryable)
+        iceberg::Error::new(kind, error.to_string())
+            .with_retryable(retryable)
+            .with_source(error)
     }
 }
 
@@ -261,6 +279,14 @@ impl From<std::io::Error> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_stays_what_it_is_through_the_iceberg_crate() {
+        let error = Error::not_found("the file does not exist").with("path", "/x");
+        let back = Error::from(iceberg::Error::from(error));
+        assert_eq!(back.kind(), ErrorKind::NotFound);
+        assert_eq!(back.to_string(), "the file does not exist (path: /x)");
+    }
 
     #[test]
     fn display_names_what_where_and_what_to_do() {

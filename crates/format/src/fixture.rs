@@ -272,12 +272,12 @@ impl Fixture {
                 .as_ref()
                 .clone(),
         );
-        let v2 = self.metadata.format_version() == FormatVersion::V2;
-        match (v2, content) {
-            (true, ManifestContentType::Data) => builder.build_v2_data(),
-            (true, ManifestContentType::Deletes) => builder.build_v2_deletes(),
-            (false, ManifestContentType::Data) => builder.build_v3_data(),
-            (false, ManifestContentType::Deletes) => builder.build_v3_deletes(),
+        match (self.metadata.format_version(), content) {
+            (FormatVersion::V1, _) => builder.build_v1(),
+            (FormatVersion::V2, ManifestContentType::Data) => builder.build_v2_data(),
+            (FormatVersion::V2, ManifestContentType::Deletes) => builder.build_v2_deletes(),
+            (FormatVersion::V3, ManifestContentType::Data) => builder.build_v3_data(),
+            (FormatVersion::V3, ManifestContentType::Deletes) => builder.build_v3_deletes(),
         }
     }
 
@@ -306,11 +306,12 @@ impl Fixture {
         let output = self.storage.file_io().new_output(&path).unwrap();
         let output = output.writer().await.unwrap();
         let first_row = self.metadata.next_row_id();
-        let v2 = self.metadata.format_version() == FormatVersion::V2;
-        let mut list = if v2 {
-            ManifestListWriter::v2(output, id, parent, sequence)
-        } else {
-            ManifestListWriter::v3(output, id, parent, sequence, Some(first_row))
+        let mut list = match self.metadata.format_version() {
+            FormatVersion::V1 => ManifestListWriter::v1(output, id, parent),
+            FormatVersion::V2 => ManifestListWriter::v2(output, id, parent, sequence),
+            FormatVersion::V3 => {
+                ManifestListWriter::v3(output, id, parent, sequence, Some(first_row))
+            }
         };
         list.add_manifests(manifests.into_iter()).unwrap();
         let next_row = list.next_row_id();

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use berglake_catalog::Catalog;
-use berglake_format::{Error, Result};
+use berglake_format::{Environment, Error, Result};
+use chrono::DateTime;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -28,6 +29,7 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     state: SessionState,
     namespace: Vec<String>,
+    environment: Environment,
 }
 
 impl Engine {
@@ -69,6 +71,7 @@ impl Engine {
             catalog,
             state,
             namespace: options.namespace,
+            environment: options.environment,
         })))
     }
 
@@ -130,10 +133,15 @@ impl Engine {
     /// A state of DataFusion's with these settings and tables.
     pub(crate) fn state_with(&self, config: SessionConfig, pinned: Pinned) -> SessionState {
         let lake = Lake::new(Arc::clone(&self.0.catalog), pinned);
-        SessionStateBuilder::new_from_existing(self.0.state.clone())
+        let mut state = SessionStateBuilder::new_from_existing(self.0.state.clone())
             .with_config(config)
             .with_catalog_list(Arc::new(lake))
-            .build()
+            .build();
+        state.mark_start_execution();
+        // All calls of `current_timestamp()` in a statement show one time, that of this clock.
+        let now = DateTime::from_timestamp_micros(self.0.environment.clock().now_micros());
+        state.execution_props_mut().query_execution_start_time = now;
+        state
     }
 
     pub(crate) fn state(&self) -> &SessionState {

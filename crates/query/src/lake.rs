@@ -124,8 +124,11 @@ impl SchemaProvider for LakeSchema {
     ) -> Result<Option<Arc<dyn TableProvider>>> {
         match self.lake.pinned_mut().entry(self.key(&name)) {
             Entry::Occupied(_) => Err(to_datafusion(
-                Error::new(ErrorKind::AlreadyExists, "the session has a table of this name")
-                    .with("table", name),
+                Error::new(
+                    ErrorKind::AlreadyExists,
+                    "the session has a table of this name",
+                )
+                .with("table", name),
             )),
             Entry::Vacant(place) => {
                 place.insert(table);

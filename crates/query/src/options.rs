@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use berglake_format::Environment;
+
 /// Settings of an [`Engine`](crate::Engine).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// Bytes that all queries of the engine together may hold in memory; sorts, joins and
     /// aggregations that need more go to disk. No bound where nothing is said.
@@ -19,6 +21,8 @@ pub struct EngineOptions {
     pub footer_cache: usize,
     /// The namespace in which names without one are looked up.
     pub namespace: Vec<String>,
+    /// Whose clock `current_timestamp()` shows.
+    pub environment: Environment,
 }
 
 impl Default for EngineOptions {
@@ -30,6 +34,7 @@ impl Default for EngineOptions {
             batch_size: 8_192,
             footer_cache: 64 * 1024 * 1024,
             namespace: vec!["default".to_string()],
+            environment: Environment::default(),
         }
     }
 }

@@ -73,7 +73,11 @@ impl Lake {
 
     /// The SQL engine over this catalog.
     pub(crate) fn engine(&self, catalog: &Arc<dyn Catalog>) -> Outcome<Engine> {
-        Ok(Engine::new(catalog.clone(), EngineOptions::default())?)
+        let options = EngineOptions {
+            environment: self.environment.clone(),
+            ..EngineOptions::default()
+        };
+        Ok(Engine::new(catalog.clone(), options)?)
     }
 
     /// The runner of the project's pipeline.

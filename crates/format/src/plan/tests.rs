@@ -436,10 +436,12 @@ async fn missing_and_corrupt_metadata_files_are_errors_with_their_path() {
         let bytes = fixture.storage.read(&location).await.unwrap();
         fixture.storage.delete(&location).await.unwrap();
         let error = fixture.table().scan().plan().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         assert!(error.to_string().contains(&path), "{error}");
         for damaged in [bytes.slice(..bytes.len() / 2), vec![7u8; 100].into()] {
             fixture.storage.write(&location, damaged).await.unwrap();
             let error = fixture.table().scan().plan().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
             assert!(error.to_string().contains(&path), "{error}");
         }
         for at in (0..bytes.len()).step_by(11) {
@@ -567,5 +569,24 @@ async fn a_range_with_changes_of_rows_is_a_conflict_that_names_the_snapshot() {
         );
         let after = appended_rows(&table, Some(s2), s3, None).await.unwrap();
         assert_eq!(paths(&after), [more.file_path()]);
+    }
+}
+
+#[tokio::test]
+async fn snapshots_of_older_format_versions_are_read_after_an_upgrade() {
+    let mut fixture = Fixture::new(FormatVersion::V1, fields());
+    let mut snapshots = Vec::new();
+    for version in [FormatVersion::V1, FormatVersion::V2, FormatVersion::V3] {
+        fixture.change(|builder| builder.upgrade_format_version(version).unwrap());
+        let data = rows(&mut fixture, 0..5, "a").await;
+        snapshots.push(fixture.commit(Operation::Append, vec![(0, data)]).await);
+    }
+    let table = fixture.table();
+    for (older, snapshot) in snapshots.into_iter().enumerate() {
+        let at = SnapshotSelector::Id(snapshot);
+        let plan = table.scan().snapshot(at).plan().await.unwrap();
+        assert_eq!(plan.tasks.len(), older + 1);
+        let numbers: Vec<i64> = plan.tasks.iter().map(|task| task.sequence_number).collect();
+        assert_eq!(numbers, (0..=older as i64).collect::<Vec<_>>());
     }
 }

@@ -10,7 +10,7 @@ use iceberg::spec::{
 };
 
 use crate::storage::{Location, Storage};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The manifests of a snapshot, in the order of its manifest list.
 ///
@@ -25,7 +25,7 @@ pub(crate) async fn load_list(
     let bytes = storage.read(&Location::parse(path)?).await?;
     let list =
         ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(|error| {
-            Error::from(error)
+            undecodable("the manifest list cannot be read", error)
                 .with("path", path)
                 .with("snapshot", snapshot.snapshot_id())
         })?;
@@ -41,10 +41,9 @@ pub(crate) async fn load_entries(
     io: &FileIO,
     manifest: &ManifestFile,
 ) -> Result<Vec<Arc<ManifestEntry>>> {
-    let loaded = manifest
-        .load_manifest(io)
-        .await
-        .map_err(|error| Error::from(error).with("path", &manifest.manifest_path))?;
+    let loaded = manifest.load_manifest(io).await.map_err(|error| {
+        undecodable("the manifest cannot be read", error).with("path", &manifest.manifest_path)
+    })?;
     let (mut entries, _) = loaded.into_parts();
     let Some(first) = manifest.first_row_id else {
         return Ok(entries);
@@ -72,6 +71,15 @@ pub(crate) async fn load_entries(
         }
     }
     Ok(entries)
+}
+
+/// Whatever the decoder calls unexpected is a corrupt file; what the storage said stays.
+fn undecodable(message: &str, error: iceberg::Error) -> Error {
+    let error = Error::from(error);
+    match error.kind() {
+        ErrorKind::Internal => Error::corrupt(message).source_error(error),
+        _ => error,
+    }
 }
 
 /// A copy of a file with some fields changed. `DataFile` has no setters, so all fields are carried.

@@ -501,3 +501,50 @@ impl Csv {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_large_array_no_more_than_one_element_is_held() {
+        let element = format!("{{\"a\":\"{}\"}},", "x".repeat(1000));
+        let chunk = Bytes::from(element.repeat(64));
+        let mut array = Array::default();
+        let mut frames = Vec::new();
+        array.push(&Bytes::from_static(b"["), &mut frames);
+        let mut records = 0;
+        for _ in 0..1600 {
+            // Chunks are cut in the middle of elements, 100 MB in all.
+            array.push(&chunk.slice(..40_000), &mut frames);
+            array.push(&chunk.slice(40_000..), &mut frames);
+            records += frames
+                .drain(..)
+                .inspect(|frame| assert_eq!(frame.reject, None))
+                .count();
+            assert!(array.pending.kept.len() <= element.len());
+        }
+        assert_eq!(records, 64 * 1600);
+    }
+
+    #[test]
+    fn of_a_record_without_end_no_more_than_the_limit_is_held() {
+        let chunk = Bytes::from(vec![b'['; 1 << 20]);
+        for mut framer in [
+            Framer::Lines(Lines::default()),
+            Framer::Array(Array::default()),
+        ] {
+            let mut frames = Vec::new();
+            for _ in 0..40 {
+                framer.push(chunk.clone(), &mut frames);
+            }
+            framer.finish(&mut frames);
+            assert_eq!(frames.len(), 1);
+            assert_eq!(frames[0].raw.len(), MAX_RECORD_BYTES);
+            let Framer::Array(array) = &framer else {
+                continue;
+            };
+            assert!(array.open.len() <= Array::LEVELS);
+        }
+    }
+}

@@ -70,10 +70,7 @@ impl FileStore {
     /// [`IngestError::BadPattern`] for a scheme that is not known, a relative path, or settings
     /// that make no client.
     pub fn of(storage: &Storage, pattern: &str) -> Result<Self> {
-        let root = Location::parse(pattern)
-            .map_err(bad_pattern(pattern))?
-            .root()
-            .clone();
+        let root = locate(pattern)?.root().clone();
         let store = storage.store(&root).map_err(bad_pattern(pattern))?;
         Ok(Self::new(root, store))
     }
@@ -160,7 +157,7 @@ impl FileStore {
 
     /// The part of a path or pattern behind the root, normalised as all locations are.
     fn key(&self, pattern: &str) -> Result<String> {
-        let location = Location::parse(pattern).map_err(bad_pattern(pattern))?;
+        let location = locate(pattern)?;
         if *location.root() != self.root {
             return Err(IngestError::BadPattern {
                 pattern: pattern.to_owned(),
@@ -296,6 +293,27 @@ impl FileStore {
             listed => listed.map_err(|source| IngestError::storage(self.location(path), source)),
         }
     }
+}
+
+/// The location of a path or pattern. In local ones `.` and `..` are resolved, as people write
+/// them in relative paths; keys of buckets are literal and have none.
+fn locate(pattern: &str) -> Result<Location> {
+    let path = match pattern.strip_prefix("file:") {
+        Some(path) => path.strip_prefix("//").unwrap_or(path),
+        None => pattern,
+    };
+    if !path.starts_with('/') {
+        return Location::parse(pattern).map_err(bad_pattern(pattern));
+    }
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    Location::parse(&format!("/{}", segments.join("/"))).map_err(bad_pattern(pattern))
 }
 
 fn bad_pattern(pattern: &str) -> impl FnOnce(berglake_format::Error) -> IngestError {

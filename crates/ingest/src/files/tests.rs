@@ -39,6 +39,7 @@ async fn paths_and_patterns_list_files_by_location() {
     let store = FileStore::local();
     for (pattern, expected) in [
         ("/a.json", vec!["a.json"]),
+        ("/./sub/../a.json", vec!["a.json"]),
         ("/c d%20é.json", vec!["c d%20é.json"]),
         ("/*.json", vec!["a.json", "b.json", "c d%20é.json"]),
         ("//*.json", vec!["a.json", "b.json", "c d%20é.json"]),
@@ -94,7 +95,8 @@ async fn a_missing_path_is_an_error_and_a_pattern_without_match_a_warning() {
         "relative/*.json",
         "/a/[x.json",
         "s3://bucket/x",
-        "/a/../b.json",
+        "s3://bucket/a/../b.json",
+        "file://host/x.json",
     ] {
         let error = store.list(bad).await.unwrap_err();
         assert!(

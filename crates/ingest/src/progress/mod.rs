@@ -19,7 +19,9 @@
 //! Snapshots without a record, such as appends of other engines and compactions, are walked past. If
 //! the property's snapshot is neither on the head's ancestry nor older than all that is left of it,
 //! the table was rolled back under the flow: [`Progress::RolledBack`]. The flow then stops, and a
-//! person says whether the rows that are gone are taken again or skipped ([`Resume`]).
+//! person says whether the rows that are gone are taken again or skipped ([`Resume`]). Metadata tells
+//! of a rollback only as long as not everything around it has expired, so expiry must leave the
+//! snapshots that a flow has not seen yet.
 //!
 //! Everything here is a pure function of table metadata.
 

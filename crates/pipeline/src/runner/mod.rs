@@ -99,6 +99,7 @@ impl Runner {
         let pipeline = project.pipeline()?;
         let options = EngineOptions {
             partitions: Some(1),
+            environment: environment.clone(),
             ..EngineOptions::default()
         };
         let ordered = Engine::new(catalog.clone(), options)?;

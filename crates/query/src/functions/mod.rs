@@ -1,6 +1,7 @@
 //! Functions as Spark has them, where DataFusion has none or means something else.
 
 mod dates;
+mod days;
 mod pattern;
 
 use std::collections::HashSet;
@@ -26,6 +27,10 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
         .collect();
     for function in datafusion_spark::all_default_scalar_functions() {
         let name = function.name().to_string();
+        let function = match days::NAMES.contains(&name.as_str()) {
+            true => Arc::new(ScalarUDF::new_from_impl(days::WholeNumbers::new(function))),
+            false => function,
+        };
         if !known.contains(&name) || REPLACED.contains(&name.as_str()) {
             state.register_udf(function)?;
         }

@@ -1,3 +1,4 @@
+use arrow::array::Array;
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -233,5 +234,52 @@ proptest! {
                 prop_assert_eq!(&bytes[at..at + frame.raw.len()], &frame.raw[..]);
             }
         }
+    }
+
+    #[test]
+    fn csv_that_was_written_is_read_back(
+        rows in prop::collection::vec(
+            (any::<i32>(), prop::option::of("[a-z,;\"\r\n é]{0,8}"), prop::option::of(any::<f64>())),
+            0..8,
+        ),
+        crlf in any::<bool>(), last_end in any::<bool>(),
+    ) {
+        let columns = schema(&[
+            ("i", DataType::Int32, false),
+            ("s", DataType::Utf8, true),
+            ("f", DataType::Float64, true),
+        ]);
+        let end = if crlf { "\r\n" } else { "\n" };
+        let mut lines = vec!["s,i,f".to_owned()];
+        for (i, s, f) in &rows {
+            let s = s.as_ref().map(|s| format!("\"{}\"", s.replace('"', "\"\""))).unwrap_or_default();
+            let f = f.map(|f| f.to_string()).unwrap_or_default();
+            lines.push(format!("{s},{i},{f}"));
+        }
+        let mut text = lines.join(end);
+        if last_end {
+            text.push_str(end);
+        }
+        let outcome = run(read(text.as_bytes(), ReadOptions::new(Format::Csv, columns)));
+        // Infinite numbers are no numbers of a CSV file.
+        let infinite = |row: &&(i32, Option<String>, Option<f64>)| row.2.is_some_and(f64::is_infinite);
+        prop_assert_eq!(outcome.letters.len(), rows.iter().filter(infinite).count());
+        let mut found = Vec::new();
+        for batch in &outcome.batches {
+            let integers = batch["i"].as_primitive::<arrow::datatypes::Int32Type>();
+            let texts = batch["s"].as_string::<i32>();
+            let floats = batch["f"].as_primitive::<arrow::datatypes::Float64Type>();
+            for row in 0..batch.num_rows() {
+                let text = texts.is_valid(row).then(|| texts.value(row).to_owned());
+                let float = floats.is_valid(row).then(|| floats.value(row).to_string());
+                found.push((integers.value(row), text, float));
+            }
+        }
+        let expected: Vec<_> = rows
+            .iter()
+            .filter(|row| !infinite(row))
+            .map(|(i, s, f)| (*i, s.clone(), f.map(|f| f.to_string())))
+            .collect();
+        prop_assert_eq!(found, expected);
     }
 }
