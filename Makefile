@@ -38,8 +38,9 @@ demo: build ## run the movies example from raw files to gold tables and through 
 build: ## build the berglake binary (dev profile)
 	$(CARGO) build --locked -p berglake --bins --examples
 
+# With the places at which tests kill the real binary; a build that people use has none of them.
 test: ## run all Rust tests (unit, doc, property, the real binary)
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --features berglake/failpoints
 
 lint: fmt clippy doc deps spelling scripts ## formatting, clippy, docs, dependencies, spelling, scripts
 
@@ -47,7 +48,7 @@ fmt: ## check the formatting
 	$(CARGO) fmt --all --check
 
 clippy: ## clippy on all targets, warnings are errors
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features berglake/failpoints -- -D warnings
 
 # `--examples` for the same reason as in `build`: shares the checked dependencies with clippy.
 doc: ## build the API documentation, warnings are errors
