@@ -69,8 +69,11 @@ scripts: $(LINT_VENV)/ready ## check the shell scripts and the Python sources
 	$(LINT_VENV)/bin/ruff check integration-tests benches
 	$(LINT_VENV)/bin/ruff format --check integration-tests benches
 
+# The tests start the servers that they need and stop them. One of them runs the catalog's own tests on
+# PostgreSQL, hence the build of the Rust tests; built here, its progress is seen.
 interop: build $(INTEROP_VENV)/ready ## PyIceberg, DuckDB, S3 and PostgreSQL on the same tables
-	BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
+	$(CARGO) test --locked --workspace --test it --no-run
+	CARGO='$(CARGO)' BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
 	  $(INTEROP_VENV)/bin/python -m pytest integration-tests/interop
 
 bench: $(INTEROP_VENV)/ready ## run berglake and its peers on the same work and print ratios

@@ -60,6 +60,13 @@ impl Engine {
         let settings = config.options_mut();
         settings.execution.time_zone = Some("+00:00".to_string());
         settings.sql_parser.collect_spans = true;
+        if let Some(bytes) = options.memory_limit {
+            // Each part of a sort puts memory aside for the time when it must merge what it spilled.
+            // The engine's default is made for gigabytes, and a small limit would leave nothing.
+            let parts = settings.execution.target_partitions.max(1);
+            let reserve = &mut settings.execution.sort_spill_reservation_bytes;
+            *reserve = (*reserve).min(bytes / (parts * 8));
+        }
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime.build_arc().ours()?)

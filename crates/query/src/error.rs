@@ -81,6 +81,8 @@ fn classify(error: DataFusionError) -> Error {
             "Error during planning: ",
             "Execution error: ",
             "Arrow error: ",
+            "Cast error: ",
+            "Parser error: ",
             "This feature is not implemented: ",
             "Optimizer rule ",
         ]
@@ -115,7 +117,27 @@ fn classify(error: DataFusionError) -> Error {
     if let DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) = &error {
         message = text(inner);
     }
-    Error::new(kind, message)
+    match unknown_function(&message) {
+        Some(error) => error,
+        None => Error::new(kind, message),
+    }
+}
+
+/// The engine guesses at any distance which function was meant; only a near guess is passed on.
+fn unknown_function(message: &str) -> Option<Error> {
+    let (name, rest) = message
+        .strip_prefix("Invalid function '")?
+        .split_once('\'')?;
+    let error = Error::invalid(format!("there is no function {name:?}"));
+    let guess = rest
+        .split_once("Did you mean '")
+        .and_then(|(_, guess)| guess.split_once('\''))
+        .and_then(|(guess, _)| advice(name, &[guess], "functions are"))
+        .filter(|advice| advice.starts_with("did you mean"));
+    Some(match guess {
+        Some(guess) => error.help(guess),
+        None => error,
+    })
 }
 
 fn schema_error(error: &SchemaError) -> Error {

@@ -57,6 +57,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
             ("quote", ArgumentKind::Character),
             ("filename", ArgumentKind::Text),
             ("row_number", ArgumentKind::Text),
+            ("connection", ArgumentKind::Text),
         ],
     },
     FunctionSpec {

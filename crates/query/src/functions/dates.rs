@@ -15,8 +15,11 @@ use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime};
 use datafusion::common::cast::as_timestamp_microsecond_array;
 use datafusion::common::cast::{as_date32_array, as_int64_array, as_string_array};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::interval_arithmetic::Interval;
+use datafusion::logical_expr::preimage::PreimageResult;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::pattern::{Instant, Pattern, from_micros, parse_plain};
@@ -197,6 +200,49 @@ impl ScalarUDFImpl for DateFunction {
             )?));
         }
         Ok(ColumnarValue::Array(output))
+    }
+
+    /// `year(day) = 2026` is true for a range of days, by which files can be pruned.
+    fn preimage(
+        &self,
+        arguments: &[Expr],
+        value: &Expr,
+        info: &SimplifyContext,
+    ) -> Result<PreimageResult> {
+        let (What::Part(Part::Year), [column], Some(ScalarValue::Int32(Some(year)))) =
+            (self.what, arguments, value.as_literal())
+        else {
+            return Ok(PreimageResult::None);
+        };
+        let ty = info.get_data_type(column)?;
+        let is_utc = |zone: &Option<Arc<str>>| {
+            zone.as_deref()
+                .is_none_or(|zone| matches!(zone, UTC | "UTC" | "Z"))
+        };
+        if !matches!(&ty, DataType::Date32)
+            && !matches!(&ty, DataType::Timestamp(_, zone) if is_utc(zone))
+        {
+            return Ok(PreimageResult::None);
+        }
+        let start = |year: i32| {
+            let date = NaiveDate::from_ymd_opt(year, 1, 1)?;
+            match &ty {
+                DataType::Timestamp(_, zone) => {
+                    let micros = date.and_time(NaiveTime::MIN).and_utc().timestamp_micros();
+                    let micros = ScalarValue::TimestampMicrosecond(Some(micros), zone.clone());
+                    // Nanoseconds end in the year 2262.
+                    micros.cast_to(&ty).ok().filter(|value| !value.is_null())
+                }
+                _ => Some(ScalarValue::Date32(Some(Date32Type::from_naive_date(date)))),
+            }
+        };
+        match (start(*year), year.checked_add(1).and_then(start)) {
+            (Some(low), Some(high)) => Ok(PreimageResult::Range {
+                expr: column.clone(),
+                interval: Box::new(Interval::try_new(low, high)?),
+            }),
+            _ => Ok(PreimageResult::None),
+        }
     }
 }
 

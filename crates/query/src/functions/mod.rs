@@ -1,5 +1,6 @@
 //! Functions as Spark has them, where DataFusion has none or means something else.
 
+mod concat;
 mod dates;
 mod days;
 mod pattern;
@@ -13,8 +14,8 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::ScalarUDF;
 
 /// Functions of Spark that replace DataFusion's of the same name, because the two differ in meaning:
-/// `concat` is NULL if any part is, `trunc` is for dates, `ceil` and `floor` give whole numbers.
-const REPLACED: &[&str] = &["concat", "trunc", "ceil", "ceiling", "floor"];
+/// `trunc` is for dates, `ceil` and `floor` give whole numbers.
+const REPLACED: &[&str] = &["trunc", "ceil", "ceiling", "floor"];
 
 /// Registers Spark's functions. Where DataFusion has a function of a name that means the same, its
 /// own stays: it takes more types and is faster.
@@ -40,8 +41,28 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
             state.register_udaf(function)?;
         }
     }
+    displace(state, &ScalarUDF::from(concat::Concat::default()))?;
     for function in dates::all() {
-        state.register_udf(Arc::new(ScalarUDF::new_from_shared_impl(function)))?;
+        displace(state, &ScalarUDF::new_from_shared_impl(function))?;
     }
+    Ok(())
+}
+
+/// Registers a function, and removes functions that have one of its names as an alias: whenever a
+/// state is built anew, functions are registered again in no particular order, and an alias would
+/// take the name back.
+fn displace(state: &mut SessionState, function: &ScalarUDF) -> Result<()> {
+    for name in
+        std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str))
+    {
+        let other = state
+            .scalar_functions()
+            .get(name)
+            .map(|other| other.name().to_string());
+        if let Some(other) = other {
+            state.deregister_udf(&other)?;
+        }
+    }
+    state.register_udf(Arc::new(function.clone()))?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use berglake_format::{Error, Result};
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Value};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Spanned, Value};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -283,8 +283,23 @@ impl CreateTable {
 }
 
 impl PartitionBy {
+    /// The partition field's name. It becomes the name of an Avro field in manifests, which has
+    /// letters, digits and underscores only.
     fn name(&self) -> String {
-        let column = self.column.replace('.', "_");
+        let mut column: String = self
+            .column
+            .chars()
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        if column.starts_with(|letter: char| letter.is_ascii_digit()) {
+            column.insert(0, '_');
+        }
         match self.transform {
             Transform::Bucket(_) => format!("{column}_bucket"),
             Transform::Truncate(_) => format!("{column}_trunc"),
@@ -293,7 +308,7 @@ impl PartitionBy {
             Transform::Day => format!("{column}_day"),
             Transform::Hour => format!("{column}_hour"),
             Transform::Void => format!("{column}_null"),
-            _ => self.column.clone(),
+            _ => column,
         }
     }
 
@@ -314,9 +329,11 @@ impl PartitionBy {
 
     fn of(expr: &Expr) -> Result<Self> {
         let wrong = || {
-            Error::invalid(format!("{expr} is no partition transform")).help(
-                "use a column, or years, months, days, hours, bucket(n, column), truncate(n, column)",
-            )
+            let place = expr.span().start;
+            Error::invalid(format!("{expr} is no partition transform"))
+                .with("line", place.line)
+                .with("column", place.column)
+                .help("use a column, or years, months, days, hours, bucket(n, column), truncate(n, column)")
         };
         let column = |expr: &Expr| match expr {
             Expr::Identifier(ident) => Some(normal(ident)),

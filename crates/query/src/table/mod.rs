@@ -8,6 +8,7 @@ mod source;
 mod statistics;
 mod values;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
@@ -29,7 +30,8 @@ use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::ExecutionPlan;
 use iceberg::expr::Predicate;
 use iceberg::spec::{
-    DEFAULT_SCHEMA_NAME_MAPPING, Literal, NameMapping, SchemaRef, Transform, Type,
+    DEFAULT_SCHEMA_NAME_MAPPING, Literal, NameMapping, NestedField, PrimitiveType, SchemaRef,
+    Transform, Type,
 };
 
 use self::columns::{ByFieldId, Constants};
@@ -149,6 +151,7 @@ impl IcebergTable {
                 names: name_mapping(&plan.table).map_err(to_datafusion)?,
                 constants: defaults,
             },
+            nan_columns: nan_columns(&plan),
             footer_size_hint: options.metadata_size_hint,
             plan,
         };
@@ -314,6 +317,26 @@ fn cache_mark(root: &StoreRoot) -> chrono::DateTime<chrono::Utc> {
         }),
     };
     chrono::DateTime::from_timestamp(mark, 0).unwrap_or_default()
+}
+
+/// Float columns of which it is not known that none of the files has NaN in them.
+fn nan_columns(plan: &ScanPlan) -> HashSet<String> {
+    let is_float = |field: &NestedField| {
+        matches!(
+            field.field_type.as_ref(),
+            Type::Primitive(PrimitiveType::Float | PrimitiveType::Double)
+        )
+    };
+    let fields = plan.schema.as_struct().fields().iter();
+    fields
+        .filter(|field| is_float(field))
+        .filter(|field| {
+            plan.tasks
+                .iter()
+                .any(|task| task.file.nan_value_counts().get(&field.id) != Some(&0))
+        })
+        .map(|field| field.name.clone())
+        .collect()
 }
 
 fn name_mapping(table: &Table) -> Result<Option<Arc<NameMapping>>> {

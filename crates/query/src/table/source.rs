@@ -6,6 +6,7 @@
 //! And a plan that is sent elsewhere loses its selections without a word, while an unknown source is
 //! an error.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,6 +58,9 @@ pub(super) struct Shared {
     pub(super) columns: ByFieldId,
     /// What EXPLAIN says.
     pub(super) summary: String,
+    /// Columns that may hold NaN. Statistics in Parquet files leave NaN out, and a filter that NaN
+    /// passes would skip row groups and pages where it is.
+    pub(super) nan_columns: HashSet<String>,
     /// Bytes to read first when a footer is wanted.
     pub(super) footer_size_hint: Option<usize>,
 }
@@ -86,14 +90,15 @@ impl IcebergSource {
         })
     }
 
-    /// Whether the Parquet source may see a filter: only if it is about plain columns. It prunes
-    /// nested ones by name, which ids have not been applied to.
+    /// Whether the Parquet source may see a filter: only if it is about plain columns without NaN.
+    /// It prunes nested columns by name, which ids have not been applied to.
     fn may_push(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
         let schema = self.inner.table_schema().table_schema();
         collect_columns(filter).iter().all(|column| {
             schema
                 .field_with_name(column.name())
                 .is_ok_and(|field| !is_nested(field.data_type()))
+                && !self.shared.nan_columns.contains(column.name())
         })
     }
 }

@@ -1,4 +1,13 @@
 //! The engine as other crates and people use it.
 
+// Clippy knows functions marked as tests, not the helpers that they call.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod explain;
+mod messages;
+mod model;
+mod providers;
 mod slt;
 mod support;
+mod traps;
+mod travel;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use berglake_format::Error;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 
-use crate::support::{Lake, cells};
+use crate::support::{Lake, TICK, cells};
 
 struct Database(Lake);
 
@@ -16,7 +16,7 @@ impl AsyncDB for Database {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Error> {
-        self.0.clock.advance(60_000_000);
+        self.0.clock.advance(TICK);
         let output = self.0.session.sql(sql).await?;
         let columns = output.schema.fields().len();
         let batches = output.collect().await?;
@@ -25,7 +25,10 @@ impl AsyncDB for Database {
         }
         Ok(DBOutput::Rows {
             types: vec![DefaultColumnType::Any; columns],
-            rows: cells(&batches),
+            rows: cells(&batches)
+                .into_iter()
+                .map(|row| row.into_iter().map(visible).collect())
+                .collect(),
         })
     }
 
@@ -33,6 +36,15 @@ impl AsyncDB for Database {
 
     fn engine_name(&self) -> &str {
         "berglake"
+    }
+}
+
+/// An empty text could not be seen in a file.
+fn visible(text: String) -> String {
+    if text.is_empty() {
+        "(empty)".to_string()
+    } else {
+        text
     }
 }
 

@@ -4,18 +4,26 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use berglake_catalog::{Catalog, SqlCatalog, SqlCatalogConfig};
-use berglake_format::commit::{Operation, Transaction};
+use berglake_catalog::{SqlCatalog, SqlCatalogConfig};
+use berglake_format::commit::{CommitOutcome, Committer, Operation, TableChange, Transaction};
+use berglake_format::deletes::DeleteLoader;
+use berglake_format::snapshot::{CommitNotes, RowDelta};
 use berglake_format::storage::{Location, Storage};
-use berglake_format::{Environment, Identity, ManualClock, Result, SeededIds, Table, TableIdent};
+use berglake_format::write::{DeletedRows, write_deletes};
+use berglake_format::{
+    Clock, Environment, Identity, ManualClock, Result, SeededIds, SystemClock, Table, TableIdent,
+};
 use berglake_query::{Engine, EngineOptions, Session};
+use iceberg::TableUpdate;
+use iceberg::spec::{FormatVersion, NestedField, Schema};
+use roaring::RoaringTreemap;
 use tempfile::TempDir;
 
-/// 2026-01-01T00:00:00Z in microseconds.
-pub const START: i64 = 1_767_225_600_000_000;
+/// The time that passes with each statement, in microseconds.
+pub const TICK: i64 = 100_000;
 
 pub struct Lake {
-    pub folder: TempDir,
+    _folder: TempDir,
     pub catalog: Arc<SqlCatalog>,
     pub clock: Arc<ManualClock>,
     pub session: Session,
@@ -33,7 +41,9 @@ impl Lake {
 
     pub async fn with(options: EngineOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at(START));
+        // Metadata has the system's time in it, whatever the clock says, and a minute of difference
+        // is an error; so the clock begins there, and a little time passes with each statement.
+        let clock = Arc::new(ManualClock::at(SystemClock.now_micros()));
         let environment = Environment::new(
             clock.clone(),
             Arc::new(SeededIds::new(7)),
@@ -48,7 +58,7 @@ impl Lake {
         let catalog = Arc::new(catalog);
         let engine = Engine::new(catalog.clone(), options).unwrap();
         let lake = Self {
-            folder,
+            _folder: folder,
             catalog,
             clock,
             session: engine.connect(),
@@ -64,7 +74,7 @@ impl Lake {
     /// Runs statements that must succeed; time passes with each.
     pub async fn run(&self, text: &str) {
         for prepared in Session::prepare(text).unwrap() {
-            self.clock.advance(60_000_000);
+            self.clock.advance(TICK);
             let output = self.session.run(prepared).await;
             output
                 .unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -89,12 +99,11 @@ impl Lake {
 
     pub async fn table(&self, name: &str) -> Table {
         let ident = TableIdent::from_strs(["default", name]).unwrap();
-        use berglake_format::commit::Committer;
         self.catalog.load(&ident).await.unwrap()
     }
 
     pub async fn commit(&self, table: &Table, operation: impl Operation) {
-        self.clock.advance(60_000_000);
+        self.clock.advance(TICK);
         Transaction::new(self.catalog.as_ref())
             .step(table.ident().clone(), operation)
             .commit()
@@ -102,8 +111,59 @@ impl Lake {
             .unwrap();
     }
 
-    pub fn catalog(&self) -> &dyn Catalog {
-        self.catalog.as_ref()
+    /// Deletes rows by their positions in the files of a table, which are taken in the order of the
+    /// scan.
+    pub async fn delete(&self, name: &str, positions: &[&[u64]]) {
+        let table = self.table(name).await;
+        let plan = table.scan().plan().await.unwrap();
+        let loader = DeleteLoader::new(table.storage().clone());
+        let mut deletes = Vec::new();
+        for (task, positions) in plan.tasks.iter().zip(positions) {
+            if positions.is_empty() {
+                continue;
+            }
+            let mut all = RoaringTreemap::from_iter(positions.iter().copied());
+            if table.metadata().format_version() == FormatVersion::V3
+                && let Some(old) = loader.positions(task).await.unwrap()
+            {
+                all |= old.as_ref();
+            }
+            deletes.push(DeletedRows {
+                data_file: task.file.as_ref().clone(),
+                spec_id: task.spec_id,
+                positions: all,
+            });
+        }
+        let delete_files = write_deletes(&table, &deletes).await.unwrap();
+        let delta = RowDelta {
+            base: table.metadata().current_snapshot_id(),
+            data_files: Vec::new(),
+            delete_files,
+            notes: CommitNotes::default(),
+        };
+        self.commit(&table, delta).await;
+    }
+
+    /// Gives a table other columns; ids say which is which.
+    pub async fn set_columns(&self, name: &str, fields: Vec<NestedField>) {
+        let table = self.table(name).await;
+        let schema = Schema::builder()
+            .with_fields(fields.into_iter().map(Arc::new))
+            .build()
+            .unwrap();
+        let change = TableChange {
+            ident: table.ident().clone(),
+            requirements: Vec::new(),
+            updates: vec![
+                TableUpdate::AddSchema { schema },
+                TableUpdate::SetCurrentSchema { schema_id: -1 },
+            ],
+        };
+        let outcome = self.catalog.commit(vec![change]).await.unwrap();
+        assert!(
+            matches!(outcome, CommitOutcome::Committed(_)),
+            "{outcome:?}"
+        );
     }
 }
 
