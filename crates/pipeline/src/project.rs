@@ -74,13 +74,7 @@ impl Project {
             files.push(SourceFile::new(shown.display().to_string(), text));
         }
         let variables: Variables = self.config.variables.clone().into_iter().collect();
-        let folders = self.config.connections.iter();
-        let folders = folders
-            .map(|(name, connection)| (name.clone(), connection.path.clone()))
-            .collect();
-        let pipeline = Pipeline::from_files(&files, &variables);
-        let connected = pipeline.and_then(|pipeline| pipeline.connect(&folders, &files));
-        connected.map_err(|found| {
+        Pipeline::from_files(&files, &variables).map_err(|found| {
             let mistakes = if found.len() == 1 {
                 "a mistake"
             } else {

@@ -49,7 +49,6 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
         positional: &["path"],
         arguments: &[
             ("path", ArgumentKind::Text),
-            ("connection", ArgumentKind::Text),
             ("format", ArgumentKind::OneOf(FORMATS)),
             ("schema", ArgumentKind::Schema),
             ("header", ArgumentKind::Boolean),

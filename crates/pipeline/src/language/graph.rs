@@ -166,10 +166,6 @@ impl Pipeline {
         &self.flows
     }
 
-    pub(super) fn flows_mut(&mut self) -> impl Iterator<Item = &mut Flow> {
-        self.flows.iter_mut()
-    }
-
     /// The flows that write a table.
     pub fn flows_into(&self, name: &TableName) -> impl Iterator<Item = &Flow> {
         self.flows.iter().filter(move |flow| flow.target == *name)

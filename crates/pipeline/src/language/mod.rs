@@ -9,7 +9,6 @@
 //!    a generated table name ([`Query`], [`Source`]).
 //! 4. Checks across statements: references, streams, targets.
 //! 5. The graph: tables in the order in which they can run ([`Pipeline`]).
-//! 6. Paths at named connections are made absolute ([`Pipeline::connect`]).
 //!
 //! Nothing here reads files, opens tables or plans queries. What is wrong comes back as
 //! [`Diagnostics`], which print the line and underline the place.
@@ -19,7 +18,6 @@
 //! is to be planned with the dialect `databricks`.
 
 mod ast;
-mod connections;
 mod cursor;
 mod diagnostics;
 mod fingerprint;

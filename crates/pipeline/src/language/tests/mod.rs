@@ -1,4 +1,3 @@
-mod connections;
 mod meaning;
 mod mistakes;
 mod movies;
