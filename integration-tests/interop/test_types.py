@@ -69,7 +69,7 @@ EXPECTED: list[dict[str, Any]] = [
         "name": "", "raw": b"", "code": b"\x00\x00\x00\x00", "uid": uuid.UUID(int=0),
     },
     dict.fromkeys(
-        "flag small big single wide price huge day moment local instant name raw code uid".split()
+        ["flag", "small", "big", "single", "wide", "price", "huge", "day", "moment", "local", "instant", "name", "raw", "code", "uid"]
     )
     | {"id": 3},
 ]  # fmt: skip
