@@ -118,9 +118,9 @@ def copy_example(folder: Path) -> None:
     shutil.copy(movies.MOVIES, folder / "data")
 
 
-def duckdb_with_iceberg(extensions: Path, s3: S3 | None) -> duckdb.DuckDBPyConnection:
-    """DuckDB with its Iceberg extension from the package registry, not from its own download site."""
-    connection = duckdb.connect(config={"extension_directory": str(extensions)})
+def install_duckdb_extensions(folder: Path) -> duckdb.DuckDBPyConnection:
+    """DuckDB's Iceberg extension from the package registry, not from its own download site."""
+    connection = duckdb.connect(config={"extension_directory": str(folder)})
     for name in ("avro", "httpfs", "iceberg"):
         package = importlib.import_module(f"duckdb_extension_{name}")
         file = (
@@ -130,6 +130,12 @@ def duckdb_with_iceberg(extensions: Path, s3: S3 | None) -> duckdb.DuckDBPyConne
             / f"{name}.duckdb_extension"
         )
         connection.execute(f"INSTALL '{file}'")
+    return connection
+
+
+def duckdb_with_iceberg(extensions: Path, s3: S3 | None) -> duckdb.DuckDBPyConnection:
+    connection = install_duckdb_extensions(extensions)
+    for name in ("avro", "httpfs", "iceberg"):
         connection.execute(f"LOAD {name}")
     connection.execute("SET TimeZone = 'UTC'")
     if s3 is not None:

@@ -256,6 +256,39 @@ def test_info_counts_rows_files_and_snapshots_as_pyiceberg_does(
         assert found["total_size"] == sum(file["file_size_in_bytes"] for file in files)
 
 
+@pytest.mark.parametrize("name", movies.TABLES)
+def test_metadata_tables_agree_with_pyiceberg_and_duckdb(
+    life: Life, catalog: Catalog, duck: duckdb.DuckDBPyConnection, name: str
+) -> None:
+    table = catalog.load_table(name)
+    namespace, short = name.split(".")
+
+    def ours(kind: str, columns: str) -> list[movies.Row]:
+        return life.project.rows(f'SELECT {columns} FROM {namespace}."{short}${kind}"')
+
+    def theirs(inspected: Any, columns: str) -> list[movies.Row]:
+        return inspected.select(columns.split(", ")).to_pylist()
+
+    columns = "content, file_path, record_count, file_size_in_bytes, spec_id"
+    assert_same(ours("files", columns), theirs(table.inspect.files(), columns))
+
+    columns = "snapshot_id, parent_id, operation, manifest_list"
+    assert_same(ours("snapshots", columns), theirs(table.inspect.snapshots(), columns))
+
+    columns = "snapshot_id, parent_id, is_current_ancestor"
+    assert_same(ours("history", columns), theirs(table.inspect.history(), columns))
+
+    columns = "record_count, file_count, position_delete_file_count, equality_delete_file_count"
+    assert_same(ours("partitions", columns), theirs(table.inspect.partitions(), columns))
+
+    snapshots = duck.execute(
+        "SELECT snapshot_id FROM iceberg_snapshots(?)", [table.metadata_location]
+    ).fetchall()
+    assert {id for (id,) in snapshots} == {
+        s["snapshot_id"] for s in ours("snapshots", "snapshot_id")
+    }
+
+
 def test_json_output_is_one_object_a_line(life: Life) -> None:
     statement = "SELECT year, genre, movie_count FROM gold.movies_by_year_genre"
     lines = life.project.call("sql", "--output", "json", "-c", statement).stdout.splitlines()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use berglake_format::commit::metadata_file;
 use berglake_format::storage::Location;
+use berglake_format::write::check_partitioning;
 use berglake_format::{Error, ErrorKind, Result, Table, TableIdent, failpoint};
 use iceberg::spec::{
     FormatVersion, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec,
@@ -68,6 +69,9 @@ impl Inner {
             .build()
             .map_err(|error| does_not_fit(&ident, error))?
             .metadata;
+            // A table that could never be filled is refused before it exists.
+            check_partitioning(metadata.default_partition_spec(), metadata.current_schema())
+                .map_err(|error| error.with("table", &ident))?;
             let pointer =
                 metadata_file::write(&self.storage, &self.environment, &metadata, None).await?;
             match self.insert(&ident, &location, &pointer).await {

@@ -39,6 +39,9 @@ const MAX_GROUP_ROWS: usize = 1 << 20;
 /// The most bytes of rows that are handed to the encoders at once.
 const MAX_CHUNK: usize = 8 << 20;
 const MIN_CHUNK: usize = 16 << 10;
+/// Up to so many bytes of rows, a whole file is encoded by one task: for the crumbs of a table with
+/// many partitions, handing out columns costs more than encoding them.
+const CRUMB: usize = 64 << 10;
 
 /// What all files of one writer have in common.
 pub(super) struct Shape {
@@ -294,10 +297,10 @@ impl OpenFile {
         Ok((fit < rows).then(|| batch.slice(fit, rows - fit)))
     }
 
-    /// Hands the gathered rows to the encoders.
-    async fn dispatch(&mut self) -> Result<()> {
+    /// Takes the gathered rows, for the encoders of the row group under way.
+    async fn take_pending(&mut self) -> Result<Option<Arc<[RecordBatch]>>> {
         if self.pending.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         if self.group_bytes >= self.shape.row_group_size || self.group_rows >= MAX_GROUP_ROWS {
             self.end_group(false).await?;
@@ -312,7 +315,14 @@ impl OpenFile {
         self.in_flight_bytes = std::mem::take(&mut self.pending_bytes);
         self.group_rows += rows;
         self.rows += rows as u64;
-        let batches: Arc<[RecordBatch]> = batches.into();
+        Ok(Some(batches.into()))
+    }
+
+    /// Hands the gathered rows to the encoders.
+    async fn dispatch(&mut self) -> Result<()> {
+        let Some(batches) = self.take_pending().await? else {
+            return Ok(());
+        };
         for column in &mut self.columns {
             // A column waits for nothing but its own last chunk, so that no core stands idle while
             // the slowest column finishes.
@@ -331,6 +341,35 @@ impl OpenFile {
             }));
         }
         self.measure();
+        Ok(())
+    }
+
+    /// Encodes the gathered rows, column after column in one task.
+    async fn encode_together(&mut self) -> Result<()> {
+        let Some(batches) = self.take_pending().await? else {
+            return Ok(());
+        };
+        let mut encoders = Vec::with_capacity(self.columns.len());
+        for column in &mut self.columns {
+            encoders.push(column.settle().await?);
+        }
+        let permits = self.shape.permits.clone();
+        let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
+        let shape = self.shape.clone();
+        let encode = move || -> Result<Vec<ColumnEncoder>> {
+            let _permit = permit;
+            let encoders = encoders.into_iter();
+            encoders
+                .map(|encoder| encoder.encode(&shape, &batches))
+                .collect()
+        };
+        let encoders = tokio::task::spawn_blocking(encode)
+            .await
+            .map_err(|error| stopped().source_error(error))?
+            .map_err(|error| error.with("path", &self.location))?;
+        for (column, encoder) in self.columns.iter_mut().zip(encoders) {
+            column.state = ColumnState::Idle(encoder);
+        }
         Ok(())
     }
 
@@ -476,7 +515,11 @@ impl OpenFile {
     }
 
     async fn end(&mut self) -> Result<DataFile> {
-        self.dispatch().await?;
+        if self.file.is_none() && self.pending_bytes <= CRUMB {
+            self.encode_together().await?;
+        } else {
+            self.dispatch().await?;
+        }
         let footer = self
             .end_group(true)
             .await?

@@ -20,6 +20,7 @@ use iceberg::spec::DataFile;
 use tokio::task::JoinSet;
 
 pub use deletes::{DeletedRows, write_deletes};
+pub use route::check_partitioning;
 
 use crate::properties::WriteProperties;
 use crate::storage::Location;

@@ -57,8 +57,31 @@ struct Keys {
     known: HashMap<Box<[u8]>, PartitionId>,
 }
 
+/// Whether rows of a table that is partitioned like this can be written.
+///
+/// # Errors
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for a partition value that is a UUID: the manifest
+/// writer of the `iceberg` crate has no way to store one.
+pub fn check_partitioning(spec: &PartitionSpec, schema: &Schema) -> Result<()> {
+    let types = spec.partition_type(schema)?;
+    for (field, result) in spec.fields().iter().zip(types.fields()) {
+        if matches!(
+            result.field_type.as_ref(),
+            Type::Primitive(PrimitiveType::Uuid)
+        ) {
+            return Err(Error::unsupported(
+                "tables that are partitioned by a UUID itself are not written",
+            )
+            .with("partition field", &field.name)
+            .help("partition by bucket(n, column)"));
+        }
+    }
+    Ok(())
+}
+
 impl Router {
     pub(super) fn new(spec: &PartitionSpec, schema: &Schema) -> Result<Self> {
+        check_partitioning(spec, schema)?;
         let types = spec.partition_type(schema)?;
         let mut columns = Vec::new();
         for (field, result) in spec.fields().iter().zip(types.fields()) {

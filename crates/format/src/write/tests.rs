@@ -1043,6 +1043,26 @@ async fn a_wrong_property_stops_the_writer_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_partition_by_a_uuid_itself_is_refused_and_one_by_its_bucket_is_written() {
+    let table = |transform| {
+        Spec {
+            fields: vec![optional(1, "u", P::Uuid)],
+            partition: &[(1, "p", transform)],
+            ..Spec::default()
+        }
+        .table()
+    };
+    let error = DataWriter::new(&table(Transform::Identity)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("bucket"), "{error}");
+
+    let uuids = FixedSizeBinaryArray::try_from_iter([[7_u8; 16]].into_iter()).unwrap();
+    let rows = batch(vec![("u", Arc::new(uuids))]);
+    let files = write_all(&table(Transform::Bucket(4)), &[rows]).await;
+    assert_eq!(files.len(), 1);
+}
+
+#[tokio::test]
 async fn no_rows_make_no_file_and_an_abort_leaves_none() {
     let table = Spec {
         fields: vec![required(1, "id", P::Int)],
