@@ -71,9 +71,7 @@ pub(crate) fn table_type(ty: &DataType) -> DataType {
             DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
         }
         DataType::Dictionary(_, value) => table_type(value),
-        DataType::Struct(fields) => {
-            DataType::Struct(fields.iter().map(|f| table_field(f)).collect())
-        }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(table_field).collect()),
         DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) => {
             DataType::List(Arc::new(
                 table_field(item).as_ref().clone().with_name("element"),
