@@ -38,8 +38,9 @@ demo: build ## run the movies example from raw files to gold tables and through 
 build: ## build the berglake binary (dev profile)
 	$(CARGO) build --locked -p berglake --bins --examples
 
+# With the places at which tests kill the real binary; a build that people use has none of them.
 test: ## run all Rust tests (unit, doc, property, the real binary)
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --features berglake/failpoints
 
 lint: fmt clippy doc deps spelling scripts ## formatting, clippy, docs, dependencies, spelling, scripts
 
@@ -47,7 +48,7 @@ fmt: ## check the formatting
 	$(CARGO) fmt --all --check
 
 clippy: ## clippy on all targets, warnings are errors
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features berglake/failpoints -- -D warnings
 
 # `--examples` for the same reason as in `build`: shares the checked dependencies with clippy.
 doc: ## build the API documentation, warnings are errors
@@ -67,8 +68,11 @@ scripts: $(LINT_VENV)/ready ## check the shell scripts and the Python sources
 	$(LINT_VENV)/bin/ruff check integration-tests benches
 	$(LINT_VENV)/bin/ruff format --check integration-tests benches
 
+# The tests start the servers that they need and stop them. One of them runs the catalog's own tests on
+# PostgreSQL, hence the build of the Rust tests; built here, its progress is seen.
 interop: build $(INTEROP_VENV)/ready ## PyIceberg, DuckDB, S3 and PostgreSQL on the same tables
-	BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
+	$(CARGO) test --locked --workspace --test it --no-run
+	CARGO='$(CARGO)' BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
 	  $(INTEROP_VENV)/bin/python -m pytest integration-tests/interop
 
 bench: $(INTEROP_VENV)/ready ## run berglake and its peers on the same work and print ratios

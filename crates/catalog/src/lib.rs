@@ -6,7 +6,7 @@
 //! transaction. This crate refuses to know data files and queries.
 //!
 //! Read these first: [`Catalog`], [`SqlCatalog`], [`IcebergCatalog`].
-//!
+#![doc = ""]
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 

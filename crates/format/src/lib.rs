@@ -9,6 +9,9 @@
 //! - [`Table`]: a table as it was loaded; everything starts there;
 //! - [`commit::Operation`] and [`commit::Transaction`]: how a table changes;
 //! - [`plan::ScanBuilder`] and [`plan::ScanPlan`]: what to read of a snapshot.
+#![doc = ""]
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 
 pub mod commit;
 pub mod deletes;

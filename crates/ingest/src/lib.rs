@@ -10,6 +10,8 @@
 //!
 //! Read first: [`files::FileStore`], [`decode::FileReader`], [`dead_letter::DeadLetter`],
 //! [`sink::Upsert`].
+#![doc = ""]
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 pub mod dead_letter;
@@ -20,7 +22,3 @@ pub mod progress;
 pub mod sink;
 
 pub use self::error::{IngestError, Result};
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -47,6 +47,7 @@ mod show;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use berglake_format::properties::WriteProperties;
 use berglake_format::storage::{Location, S3Config, StorageConfig};
 use berglake_format::{Error, ErrorKind, Result, Secret};
 
@@ -181,6 +182,12 @@ impl Config {
                     .or_default()
                     .insert(property.clone(), setting.value.clone());
             }
+        }
+        reader.check_properties("defaults", None, &defaults)?;
+        for (layer, properties) in &layers {
+            let mut all = defaults.clone();
+            all.extend(properties.clone());
+            reader.check_properties("layers", Some(layer), &all)?;
         }
         Ok(Self {
             name,
@@ -373,13 +380,33 @@ impl Reader<'_> {
         Ok(connections)
     }
 
+    /// Whether tables can have these properties together.
+    fn check_properties(
+        &self,
+        section: &str,
+        layer: Option<&str>,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let properties = properties.clone().into_iter().collect();
+        let Err(error) = WriteProperties::parse(&properties) else {
+            return Ok(());
+        };
+        let named = error.context().iter().find(|(key, _)| *key == "property");
+        let name = named.map_or(String::new(), |(_, name)| name.clone());
+        let path: Vec<&str> = [section].into_iter().chain(layer).chain([&*name]).collect();
+        Err(self.at(&path, error))
+    }
+
     /// Turns sizes such as `128MiB` into the numbers that table properties have.
     fn sizes(&mut self) -> Result<()> {
         let paths: Vec<Vec<String>> = self.settings.0.keys().cloned().collect();
         for path in paths {
             let is_property =
                 keys::find(&path).is_some_and(|known| known.kind == keys::Kind::Property);
-            let is_size = path.last().is_some_and(|name| name.ends_with("-bytes"));
+            let is_size = path
+                .last()
+                // A column may be called so, too.
+                .is_some_and(|name| name.ends_with("-bytes") && !name.contains(".column."));
             if !is_property || !is_size {
                 continue;
             }

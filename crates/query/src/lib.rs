@@ -9,6 +9,7 @@
 //! - [`Engine`]: a catalog and the memory, caches and functions that queries share;
 //! - [`Session`]: statements one after the other, and what they return, [`QueryOutput`];
 //! - [`IcebergTable`]: one snapshot of a table, or a pinned plan, for DataFusion.
+#![doc = ""]
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 #![recursion_limit = "256"]

@@ -4,7 +4,8 @@
 //! hand it over. There is no OpenTelemetry exporter in this version.
 //!
 //! Read these first: [`Settings`], [`Format`], [`Error`].
-
+#![doc = ""]
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 use std::io::IsTerminal;
@@ -13,10 +14,6 @@ use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 /// The environment variable from which binaries take the filter.
 pub const FILTER_VARIABLE: &str = "BERGLAKE_LOG";

@@ -168,6 +168,16 @@ fn a_value_of_another_type_is_named() {
             "2",
         ),
         (
+            "[defaults]\n\nwrite.parquet.compression-codec = \"gzp\"",
+            "a table property has a value that is not allowed",
+            "3",
+        ),
+        (
+            "[defaults]\nwrite.parquet.compression-codec = \"zstd\"\n[layers.gold]\nwrite.parquet.compression-level = 99",
+            "a table property has a value that is not allowed",
+            "4",
+        ),
+        (
             "[connections.k]\nkind = \"carrier\"",
             "unknown kind of connection \"carrier\"",
             "2",

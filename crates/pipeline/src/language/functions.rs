@@ -56,11 +56,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
             ("quote", ArgumentKind::Character),
             ("filename", ArgumentKind::Text),
             ("row_number", ArgumentKind::Text),
-            ("multiline", ArgumentKind::Boolean),
-            (
-                "compression",
-                ArgumentKind::OneOf(&["none", "gzip", "bzip2", "xz", "zstd"]),
-            ),
+            ("connection", ArgumentKind::Text),
         ],
     },
     FunctionSpec {

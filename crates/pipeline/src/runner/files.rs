@@ -16,6 +16,8 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::types::declared_schema;
+use crate::Project;
+use crate::config::Config;
 use crate::language::{SourceFunction, parse_schema};
 
 /// A call of `read_files`, bound to a store.
@@ -32,21 +34,22 @@ pub(super) struct FileInput {
 }
 
 impl FileInput {
-    /// Binds a call. A relative path is taken from the project's folder.
+    /// Binds a call. A relative path is taken from the connection's folder, else from the project's.
     ///
     /// # Errors
     /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for arguments that make no sense.
     pub(super) fn bind(
         function: &SourceFunction,
-        project: &Path,
+        project: &Project,
         storage: &Storage,
     ) -> Result<Self> {
         let path = function
             .text("path")
             .ok_or_else(|| Error::invalid("read_files needs a path"))?;
-        let pattern = match path.contains("://") {
-            true => path.to_string(),
-            false => absolute(project, path)?,
+        let pattern = match function.text("connection") {
+            Some(name) => within(connection(&project.config, name)?, path)?,
+            None if path.contains("://") => path.to_string(),
+            None => absolute(&project.root, path)?,
         };
         let store = FileStore::of(storage, &pattern)?;
         let format = match function.text("format") {
@@ -170,6 +173,42 @@ fn external(error: berglake_ingest::IngestError) -> DataFusionError {
     DataFusionError::External(Box::new(Error::from(error)))
 }
 
+/// The folder or prefix that a connection names.
+fn connection<'a>(config: &'a Config, name: &str) -> Result<&'a str> {
+    match config.connections.get(name) {
+        Some(connection) => Ok(&connection.path),
+        None => {
+            let known: Vec<&str> = config.connections.keys().map(String::as_str).collect();
+            let known = match known.is_empty() {
+                true => "there are none".to_string(),
+                false => format!("there are {}", known.join(", ")),
+            };
+            Err(
+                Error::invalid(format!("there is no connection {name:?}")).help(format!(
+                    "name it in berglake.toml as [connections.{name}]; {known}"
+                )),
+            )
+        }
+    }
+}
+
+/// A path or pattern below a connection's folder or prefix.
+fn within(base: &str, path: &str) -> Result<String> {
+    if path.starts_with('/') || path.contains("://") || path.split('/').any(|s| s == "..") {
+        return Err(
+            Error::invalid("a path of a connection is relative to it and stays in it")
+                .with("path", path),
+        );
+    }
+    if base.contains("://") {
+        return Ok(format!(
+            "{}/{path}",
+            escape_pattern(base.trim_end_matches('/'))
+        ));
+    }
+    absolute(Path::new(base), path)
+}
+
 /// A path or pattern as an absolute one without `.` and `..`, which locations do not have. Wildcards
 /// mean themselves in the project's own path.
 fn absolute(project: &Path, path: &str) -> Result<String> {
@@ -223,5 +262,38 @@ fn format_of(path: &str) -> Result<Format> {
             "the format of {path:?} cannot be told from its name"
         ))
         .help("say format => 'json', 'ndjson', 'csv', 'parquet' or 'arrow'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_paths_become_absolute_and_wildcards_of_the_folder_mean_themselves() {
+        for (root, path, expected) in [
+            ("/p", "data/*.json", "/p/data/*.json"),
+            ("/p/a[1]", "./x/../*.csv", "/p/a\\[1\\]/*.csv"),
+            ("/p", "/abs/f.json", "/abs/f.json"),
+            ("/p", "dir/", "/p/dir/"),
+        ] {
+            assert_eq!(
+                absolute(Path::new(root), path).unwrap(),
+                expected,
+                "{root} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_stays_in_its_connection() {
+        assert_eq!(within("/data", "a/*.json").unwrap(), "/data/a/*.json");
+        assert_eq!(
+            within("s3://b/raw/", "a/*.json").unwrap(),
+            "s3://b/raw/a/*.json"
+        );
+        for outside in ["/etc/passwd", "../x", "a/../../x", "s3://other/x"] {
+            assert!(within("/data", outside).is_err(), "{outside}");
+        }
     }
 }

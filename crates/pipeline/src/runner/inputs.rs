@@ -123,7 +123,7 @@ async fn pending_of(runner: &Runner, flow: &Flow, position: Option<&Position>) -
     let stream = stream_of(flow)?;
     match &stream.from {
         SourceRef::Function(function) => {
-            let input = FileInput::bind(function, &runner.project.root, &runner.storage)?;
+            let input = FileInput::bind(function, &runner.project, &runner.storage)?;
             let listing = input.list().await?;
             let left = pending(&listing.files, position);
             let mut warnings: Vec<String> = listing.warning.into_iter().collect();

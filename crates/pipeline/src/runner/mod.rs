@@ -127,12 +127,8 @@ impl Runner {
     pub async fn validate(&self) -> Result<()> {
         let schemas = Schemas::of(self).await?;
         for table in self.pipeline.tables() {
-            tables::existing(
-                self.catalog.as_ref(),
-                &self.project.config.name,
-                &schemas.wanted(table)?,
-            )
-            .await?;
+            let wanted = schemas.wanted(table)?;
+            tables::check(self.catalog.as_ref(), &self.project.config, &wanted).await?;
         }
         Ok(())
     }
@@ -244,8 +240,7 @@ impl Runner {
         options: &RunOptions,
     ) -> Result<PlannedAction> {
         let wanted = schemas.wanted(self.definition(flow)?)?;
-        let target =
-            tables::existing(self.catalog.as_ref(), &self.project.config.name, &wanted).await?;
+        let target = tables::check(self.catalog.as_ref(), &self.project.config, &wanted).await?;
         inputs::describe(self, flow, target.as_ref(), options).await
     }
 

@@ -77,7 +77,7 @@ impl Schemas {
                     None => external(runner, name).await?,
                 },
                 SourceRef::Function(function) => {
-                    let input = FileInput::bind(function, &runner.project.root, &runner.storage)?;
+                    let input = FileInput::bind(function, &runner.project, &runner.storage)?;
                     let columns = file_columns(runner, flow, &input).await?;
                     self.files.insert(source.id.clone(), columns.clone());
                     input.options(columns).output_schema()?

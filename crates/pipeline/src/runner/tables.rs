@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use arrow::datatypes::Schema;
 use berglake_catalog::{Catalog, NewTable};
+use berglake_format::properties::WriteProperties;
 use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, NamespaceIdent, Result, Table, TableIdent, schema};
 use iceberg::spec::{FormatVersion, Transform as IcebergTransform, UnboundPartitionSpec};
@@ -190,6 +191,42 @@ pub(super) async fn ensure(
     if let Some(table) = existing(catalog, &config.name, wanted).await? {
         return Ok(table);
     }
+    let table = new_table(config, wanted)?;
+    create_namespaces(catalog, wanted.ident.namespace()).await?;
+    match catalog.create_table(table).await {
+        Ok(table) => Ok(table),
+        // Somebody else was faster; what they made must be what we wanted.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            existing(catalog, &config.name, wanted).await?.ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The table if it exists; one that does not is checked as far as it can be without creating it.
+///
+/// # Errors
+/// As [`ensure`], without those of the catalog.
+pub(super) async fn check(
+    catalog: &dyn Catalog,
+    config: &Config,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Table>> {
+    let table = existing(catalog, &config.name, wanted).await?;
+    if table.is_none() {
+        let new = new_table(config, wanted)?;
+        if let Some(spec) = new.partition_spec {
+            spec.bind(new.schema)
+                .map_err(|error| Error::invalid(error.message()).with("table", &wanted.ident))?;
+        }
+        WriteProperties::parse(&new.properties)
+            .map_err(|error| error.with("table", &wanted.ident))?;
+    }
+    Ok(table)
+}
+
+/// What is to be created.
+fn new_table(config: &Config, wanted: &Wanted<'_>) -> Result<NewTable> {
     let columns =
         schema::from_arrow(wanted.columns).map_err(|error| error.with("table", &wanted.ident))?;
     let mut properties = new_properties(config, &wanted.ident);
@@ -223,15 +260,7 @@ pub(super) async fn ensure(
     }
     properties.insert(PIPELINE_PROPERTY.into(), config.name.clone());
     table.properties = properties;
-    create_namespaces(catalog, wanted.ident.namespace()).await?;
-    match catalog.create_table(table).await {
-        Ok(table) => Ok(table),
-        // Somebody else was faster; what they made must be what we wanted.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            existing(catalog, &config.name, wanted).await?.ok_or(error)
-        }
-        Err(error) => Err(error),
-    }
+    Ok(table)
 }
 
 fn new_properties(config: &Config, ident: &TableIdent) -> HashMap<String, String> {

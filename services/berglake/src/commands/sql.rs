@@ -87,16 +87,23 @@ pub(crate) fn given(arguments: &SqlArguments) -> Result<Option<String>> {
     match &arguments.file {
         Some(file) if file != Path::new("-") => std::fs::read_to_string(file)
             .map(Some)
-            .map_err(|error| Error::from(error).with("file", file.display())),
+            .map_err(|error| unreadable(error, &file.display().to_string())),
         None if std::io::stdin().is_terminal() => Ok(None),
         _ => {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
-                .map_err(|error| Error::from(error).with("file", "stdin"))?;
+                .map_err(|error| unreadable(error, "stdin"))?;
             Ok(Some(text))
         }
     }
+}
+
+fn unreadable(error: std::io::Error, file: &str) -> Error {
+    let kind = Error::from(std::io::Error::from(error.kind())).kind();
+    Error::new(kind, "the file of statements cannot be read")
+        .with("file", file)
+        .source_error(error)
 }
 
 /// Runs what was given on the command line, in a file or on stdin.
