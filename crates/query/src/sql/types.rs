@@ -274,7 +274,7 @@ pub(crate) fn name(ty: &Type) -> String {
     }
 }
 
-/// Parses columns as they stand in `CREATE TABLE`, without the parentheres around them.
+/// Parses columns as they stand in `CREATE TABLE`, without the parentheses around them.
 ///
 /// # Errors
 /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) with the place in the text.

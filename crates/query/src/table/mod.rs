@@ -125,7 +125,8 @@ impl IcebergTable {
         for task in &plan.tasks {
             files.push(self.file(&plan, task, &defaults).map_err(to_datafusion)?);
         }
-        let statistics = statistics::of_files(
+        let statistics = statistics::of_scan(
+            &plan.tasks,
             files.iter().filter_map(|file| file.statistics.as_deref()),
             self.arrow_schema.fields().len(),
         );

@@ -14,7 +14,7 @@ use iceberg::spec::{DataFileFormat, Datum, PrimitiveType, Schema, Type};
 use super::values::scalar;
 
 /// The number of live rows of a file.
-pub(super) fn live_rows(task: &ScanTask) -> Precision<usize> {
+fn live_rows(task: &ScanTask) -> Precision<usize> {
     let Ok(rows) = usize::try_from(task.file.record_count()) else {
         return Precision::Absent;
     };
@@ -35,7 +35,9 @@ pub(super) fn live_rows(task: &ScanTask) -> Precision<usize> {
     }
 }
 
-/// The statistics of one file, for the columns of the table.
+/// The statistics of one file as it was written, for the columns of the table. Rows are counted with
+/// the deleted ones, because null counts are, and a column with as many NULLs as rows is taken to hold
+/// nothing else.
 pub(super) fn of_file(task: &ScanTask, schema: &Schema, arrow: &ArrowSchema) -> Statistics {
     let file = &task.file;
     let column_statistics = schema
@@ -72,7 +74,8 @@ pub(super) fn of_file(task: &ScanTask, schema: &Schema, arrow: &ArrowSchema) -> 
         })
         .collect();
     Statistics {
-        num_rows: live_rows(task),
+        num_rows: usize::try_from(file.record_count())
+            .map_or(Precision::Absent, Precision::Inexact),
         total_byte_size: bytes(file.file_size_in_bytes()),
         column_statistics,
     }
@@ -82,11 +85,23 @@ fn bytes(size: u64) -> Precision<usize> {
     usize::try_from(size).map_or(Precision::Absent, Precision::Inexact)
 }
 
-/// The statistics of all files together.
-pub(super) fn of_files<'a>(
+/// The statistics of all files together, with their live rows.
+pub(super) fn of_scan<'a>(
+    tasks: &[ScanTask],
     files: impl IntoIterator<Item = &'a Statistics>,
     columns: usize,
 ) -> Statistics {
+    let rows = tasks
+        .iter()
+        .map(live_rows)
+        .fold(Precision::Exact(0), |sum, rows| sum.add(&rows));
+    Statistics {
+        num_rows: rows,
+        ..together(files, columns)
+    }
+}
+
+fn together<'a>(files: impl IntoIterator<Item = &'a Statistics>, columns: usize) -> Statistics {
     let mut files = files.into_iter();
     let Some(first) = files.next() else {
         return Statistics {
@@ -97,7 +112,6 @@ pub(super) fn of_files<'a>(
     };
     let mut all = first.clone();
     for file in files {
-        all.num_rows = all.num_rows.add(&file.num_rows);
         all.total_byte_size = all.total_byte_size.add(&file.total_byte_size);
         for (sum, column) in all
             .column_statistics

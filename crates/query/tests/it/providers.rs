@@ -113,7 +113,7 @@ async fn datafusions_own_context_reads_the_catalog() {
 async fn a_sort_that_does_not_fit_into_memory_goes_to_disk() {
     let lake = Lake::with(berglake_query::EngineOptions {
         memory_limit: Some(24 * 1024 * 1024),
-        partitions: Some(2),
+        partitions: Some(1),
         ..Default::default()
     })
     .await;

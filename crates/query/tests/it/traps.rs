@@ -138,6 +138,22 @@ async fn a_column_with_one_value_is_no_literal_after_deletes() {
     );
 }
 
+#[tokio::test]
+async fn a_file_whose_null_rows_are_deleted_is_not_taken_for_all_null() {
+    for version in [2, 3] {
+        let lake = Lake::new().await;
+        lake.run(&format!(
+            "CREATE TABLE t (a INT) TBLPROPERTIES ('format-version' = '{version}');
+             INSERT INTO t VALUES (1), (NULL), (2), (NULL)"
+        ))
+        .await;
+        lake.delete("t", &[&[1, 3]]).await;
+        assert_eq!(lake.rows("SELECT count(*) FROM t WHERE a > 0").await, ["2"]);
+        assert_eq!(lake.rows("SELECT a FROM t ORDER BY a LIMIT 1").await, ["1"]);
+        assert_eq!(lake.rows("SELECT count(a), count(*) FROM t").await, ["2|2"]);
+    }
+}
+
 fn long(id: i32, name: &str) -> NestedField {
     NestedField::optional(id, name, Type::Primitive(PrimitiveType::Long))
 }
