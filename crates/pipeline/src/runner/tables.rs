@@ -47,6 +47,8 @@ pub(super) struct Wanted<'a> {
     pub(super) ident: TableIdent,
     pub(super) definition: Option<&'a TableDefinition>,
     pub(super) columns: &'a Schema,
+    /// Properties that keep what was inferred, set when the table is created.
+    pub(super) pins: HashMap<String, String>,
 }
 
 /// The columns that a definition declares, if it does.
@@ -222,6 +224,7 @@ pub(super) async fn ensure(
         };
     }
     properties.insert(PIPELINE_PROPERTY.into(), config.name.clone());
+    properties.extend(wanted.pins.clone());
     table.properties = properties;
     create_namespaces(catalog, wanted.ident.namespace()).await?;
     match catalog.create_table(table).await {

@@ -3,4 +3,5 @@
 mod bad_input;
 mod commands;
 mod dependencies;
+mod kill;
 mod support;
