@@ -324,8 +324,10 @@ async fn rows_after(flow: &Flow, table: &Table, after: Option<i64>, to: i64) -> 
         ))
     })?;
     if let Some(state) = state {
-        let held = table.scan().snapshot(SnapshotSelector::Id(state)).plan();
-        plan.tasks.splice(0..0, held.await?.tasks);
+        let at = SnapshotSelector::Id(state);
+        let mut tasks = table.scan().snapshot(at).plan().await?.tasks;
+        tasks.append(&mut plan.tasks);
+        plan.tasks = tasks;
     }
     Ok(plan)
 }
