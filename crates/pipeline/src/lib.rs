@@ -1,11 +1,4 @@
-//! Declarative pipelines: SQL files that say what bronze, silver and gold tables hold, and a runner
-//! that brings the tables there, incrementally and exactly once.
-//!
-//! The crate refuses to know where it runs: catalog, storage, clock and query engine are handed to
-//! it, so one pipeline runs embedded, as a service, and in tests.
-//!
-//! Read these first: [`Project`], [`Runner`], [`RunReport`].
-
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 pub mod config;

@@ -129,6 +129,17 @@ pub struct FlowReport {
     pub elapsed_ms: u64,
 }
 
+impl FlowReport {
+    /// Adds warnings, each once however many batches meet it.
+    pub(crate) fn warn(&mut self, warnings: Vec<String>) {
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
+}
+
 /// What one run did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunReport {

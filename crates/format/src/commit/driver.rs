@@ -139,7 +139,8 @@ impl<'a> Transaction<'a> {
         loop {
             let mut bases = Vec::with_capacity(self.steps.len());
             for (ident, _) in &self.steps {
-                bases.push(self.committer.load(ident).await?);
+                let base = self.committer.load(ident).await;
+                bases.push(base.map_err(|error| in_doubt(&doubtful, error))?);
             }
             // An attempt whose answer was lost may have landed at any time since; look before planning.
             if let Some(landed) = doubtful.iter().find(|earlier| earlier.is_in(&bases)) {
@@ -149,17 +150,24 @@ impl<'a> Transaction<'a> {
                 );
                 return Ok(landed.applied(&bases));
             }
+            doubtful.retain(|earlier| !earlier.is_overtaken(&bases));
             let mut planned = Vec::with_capacity(self.steps.len());
             for ((_, operation), base) in self.steps.iter().zip(&bases) {
                 match operation.plan(base).await {
                     Ok(plan) => planned.push(plan),
                     Err(error) => {
                         discard(&bases, &planned).await;
-                        return Err(error.with("table", base.ident()));
+                        return Err(in_doubt(&doubtful, error.with("table", base.ident())));
                     }
                 }
             }
-            let this = Attempt { planned };
+            let heads = bases
+                .iter()
+                .map(|base| base.metadata().current_snapshot_id());
+            let this = Attempt {
+                planned,
+                heads: heads.collect(),
+            };
             let changes: Vec<_> = this
                 .planned
                 .iter()
@@ -192,7 +200,7 @@ impl<'a> Transaction<'a> {
                 }
                 Err(error) => {
                     discard(&bases, &this.planned).await;
-                    return Err(error);
+                    return Err(in_doubt(&doubtful, error));
                 }
             };
             attempt += 1;
@@ -251,6 +259,20 @@ impl<'a> Transaction<'a> {
     }
 }
 
+/// An error after which nothing more is tried. While an earlier attempt may still land, nobody may
+/// take it for certain that nothing was changed, and delete files for that reason.
+fn in_doubt(doubtful: &[Attempt], error: Error) -> Error {
+    if doubtful.is_empty() {
+        return error;
+    }
+    Error::new(
+        ErrorKind::UnknownOutcome,
+        "the answer to a commit was lost, and trying again has failed",
+    )
+    .help("look at the table's $snapshots before trying again")
+    .source_error(error)
+}
+
 fn unresolved(error: Error) -> Error {
     Error::new(
         ErrorKind::UnknownOutcome,
@@ -263,6 +285,8 @@ fn unresolved(error: Error) -> Error {
 /// The plans of all steps at one try.
 struct Attempt {
     planned: Vec<Option<PlannedChange>>,
+    /// The snapshot of each table on which it was planned.
+    heads: Vec<Option<i64>>,
 }
 
 impl Attempt {
@@ -272,6 +296,18 @@ impl Attempt {
             .iter()
             .zip(tables)
             .any(|(planned, table)| planned.as_ref().is_some_and(|p| p.mark.is_in(table)))
+    }
+
+    /// Whether it can land no more: it adds a snapshot to a head that is no head any more, and all
+    /// changes are made or none.
+    fn is_overtaken(&self, tables: &[Table]) -> bool {
+        let steps = self.planned.iter().zip(&self.heads).zip(tables);
+        steps.into_iter().any(|((planned, head), table)| {
+            let adds_snapshot = planned
+                .as_ref()
+                .is_some_and(|planned| matches!(planned.mark, super::Mark::Snapshot(_)));
+            adds_snapshot && table.metadata().current_snapshot_id() != *head
+        })
     }
 
     /// The tables after the commit: those that the committer gave where there was a change.

@@ -479,6 +479,54 @@ proptest! {
     }
 }
 
+/// Plans an append once, and fails from then on.
+struct OnceThenAway {
+    append: Append,
+    planned: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Operation for OnceThenAway {
+    async fn plan(&self, base: &Table) -> Result<Option<PlannedChange>> {
+        if self.planned.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "the store is away"));
+        }
+        self.append.plan(base).await
+    }
+}
+
+#[tokio::test]
+async fn a_failure_after_a_lost_answer_is_no_certainty() {
+    let flaky = || OnceThenAway {
+        append: append(&[&file("a", 1)]),
+        planned: false.into(),
+    };
+    let commit = |committer: Arc<dyn Committer>| async move {
+        Transaction::new(committer.as_ref())
+            .step(ident(), flaky())
+            .commit()
+            .await
+            .unwrap_err()
+    };
+    // The first attempt lands after its writer has given up: its files must still be there.
+    let inner = table(FormatVersion::V2).await;
+    let faulty = Arc::new(FaultyCommitter::new(inner.clone(), [Fault::Late]));
+    let error = commit(faulty.clone()).await;
+    assert_eq!(error.kind(), ErrorKind::UnknownOutcome, "{error}");
+    apply(faulty.as_ref(), append(&[&file("b", 1)]))
+        .await
+        .unwrap();
+    let head = inner.load(&ident()).await.unwrap();
+    let names: Vec<_> = live(&head).await.into_iter().map(|f| f.0).collect();
+    assert_eq!(names, ["a", "b"]);
+
+    // An answer that was a certain one is passed on as it is.
+    let inner = table(FormatVersion::V2).await;
+    let faulty = Arc::new(FaultyCommitter::new(inner.clone(), [Fault::Conflict]));
+    let error = commit(faulty).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
 #[tokio::test]
 async fn a_failed_attempt_leaves_no_files_behind() {
     use futures::TryStreamExt;

@@ -1,5 +1,7 @@
 //! Appending rows.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use berglake_format::commit::{Operation, PlannedChange};
 use berglake_format::snapshot::{Append, NextSnapshot};
@@ -17,6 +19,7 @@ use crate::progress::Step;
 pub struct AppendRows {
     files: Vec<WrittenFile>,
     steps: Vec<Step>,
+    properties: HashMap<String, String>,
 }
 
 impl AppendRows {
@@ -25,6 +28,7 @@ impl AppendRows {
         Self {
             files,
             steps: Vec::new(),
+            properties: HashMap::new(),
         }
     }
 
@@ -32,6 +36,16 @@ impl AppendRows {
     #[must_use]
     pub fn with_step(mut self, step: Step) -> Self {
         self.steps.push(step);
+        self
+    }
+
+    /// Sets these properties of the table in the commit of the rows.
+    #[must_use]
+    pub fn with_properties(
+        mut self,
+        properties: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        self.properties.extend(properties);
         self
     }
 }
@@ -43,7 +57,11 @@ impl Operation for AppendRows {
             return Ok(None);
         }
         let next = NextSnapshot::of(base);
-        let notes = notes(base, next, &self.steps)?;
+        let mut notes = notes(base, next, &self.steps)?;
+        let properties = self.properties.iter();
+        notes
+            .properties
+            .extend(properties.map(|(key, value)| (key.clone(), value.clone())));
         Append {
             files: self.files.clone(),
             notes,

@@ -17,13 +17,13 @@ use crate::report::{FlowReport, FlowStatus};
 pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()> {
     let id = FlowId::new(run.progress_key())?;
     let checks = Checks::new(&run.runner.definition(run.flow)?.definition.expectations);
-    let mut target = start::target(run, &id).await?;
+    let mut target = start::target(run).await?;
     loop {
         let from = inputs::position(&id, &target, run.options.resume)?;
         let next = inputs::next_batch(run, &id, &target, from).await?;
-        report.warnings.extend(next.warnings);
+        report.warn(next.warnings);
         let Some(batch) = next.batch else {
-            return Ok(());
+            return start::settle(run, &id, &target, report).await;
         };
         let result = take(run, &target, batch, &checks, report).await;
         report.expectations = checks.results();
@@ -76,7 +76,13 @@ async fn take(
         }
     };
 
-    let rows = AppendRows::new(written.files.clone()).with_step(step);
+    // The table has them from its creation, unless the flow was added to it later.
+    let pins = run.schemas.pins(&run.flow.target);
+    let known = target.metadata().properties();
+    let pins = pins.into_iter().filter(|(key, _)| !known.contains_key(key));
+    let rows = AppendRows::new(written.files.clone())
+        .with_step(step)
+        .with_properties(pins);
     let mut transaction = Transaction::new(run.runner.catalog.as_ref())
         .retry(properties::retry_policy(target.metadata())?)
         .step(target.ident().clone(), rows);

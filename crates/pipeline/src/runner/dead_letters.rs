@@ -1,5 +1,7 @@
 //! Records that were no rows, on their way into the dead-letter table.
 
+use std::collections::HashMap;
+
 use berglake_format::write::{DataWriter, WrittenFile};
 use berglake_format::{Error, Result, Table, failpoint};
 use berglake_ingest::dead_letter::{DeadLetter, schema, to_batch};
@@ -33,6 +35,7 @@ pub(super) async fn table_of(run: &FlowRun<'_>) -> Result<Option<Table>> {
         ident: tables::parse_ident(&name.node)?,
         definition: None,
         columns: columns.as_ref(),
+        pins: HashMap::new(),
     };
     tables::ensure(
         run.runner.catalog.as_ref(),

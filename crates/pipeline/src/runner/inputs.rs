@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::SchemaRef;
-use berglake_format::plan::{SnapshotSelector, appended_rows};
+use berglake_format::plan::{ScanPlan, SnapshotSelector, appended_rows};
 use berglake_format::read::{ReadOptions, read};
 use berglake_format::{Error, ErrorKind, Result, Table, schema};
 use berglake_ingest::dead_letter::DeadLetter;
@@ -187,7 +187,7 @@ pub(super) async fn describe(
     options: &RunOptions,
 ) -> Result<PlannedAction> {
     if flow.write == Write::Replace {
-        return super::refresh::describe(runner, flow, target).await;
+        return super::refresh::describe(runner, flow, target, options).await;
     }
     let refresh = options.full_refresh.contains(&flow.target.to_string());
     let id = FlowId::new(progress_key(&runner.project, flow))?;
@@ -201,10 +201,14 @@ pub(super) async fn describe(
             let bytes: u64 = files.iter().map(|file| file.size).sum();
             Some(format!("{} files, {bytes} bytes", files.len()))
         }
-        Ok(Pending::Rows { table, from, to }) => Some(match from {
-            Some(from) => format!("{} after snapshot {from} up to {to}", table.ident()),
-            None => format!("{} from its start up to snapshot {to}", table.ident()),
-        }),
+        Ok(Pending::Rows { table, from, to }) => {
+            // A range that cannot be read blocks the flow, and a plan should not say otherwise.
+            rows_after(flow, &table, from, to).await?;
+            Some(match from {
+                Some(from) => format!("{} after snapshot {from} up to {to}", table.ident()),
+                None => format!("{} from its start up to snapshot {to}", table.ident()),
+            })
+        }
         // The source is a table of this pipeline that an earlier flow will create.
         Err(error) if error.kind() == ErrorKind::NotFound && target.is_none() => {
             Some(stream_of(flow)?.from.to_string())
@@ -279,20 +283,9 @@ pub(super) async fn next_batch(
             from: after,
             to,
         } => {
-            let to = cut(
-                &table,
-                after,
-                to,
-                limit(target, "berglake.batch.max-rows", MAX_ROWS)?,
-            )?;
-            let plan = appended_rows(&table, after, to, None)
-                .await
-                .map_err(|error| {
-                    error.with("flow", &flow.name).help(format!(
-                        "run with --full-refresh {} to read the source from its start",
-                        flow.target
-                    ))
-                })?;
+            let max_rows = limit(target, "berglake.batch.max-rows", MAX_ROWS)?;
+            let to = cut(&table, after, to, max_rows)?;
+            let plan = rows_after(flow, &table, after, to).await?;
             let columns: SchemaRef = schema::to_arrow(&plan.schema)?;
             let rows = read(&plan, ReadOptions::default())
                 .map_err(|error| DataFusionError::External(Box::new(error)));
@@ -315,19 +308,72 @@ pub(super) async fn next_batch(
     }
 }
 
+/// The rows of a flow's source after a snapshot, or from its start, up to a snapshot.
+///
+/// The start of a table's rows is what it holds at its [`first_state`], then all that was appended.
+async fn rows_after(flow: &Flow, table: &Table, after: Option<i64>, to: i64) -> Result<ScanPlan> {
+    let state = match after {
+        Some(_) => None,
+        None => first_state(table, to),
+    };
+    let appended = appended_rows(table, after.or(state), to, None).await;
+    let mut plan = appended.map_err(|error| {
+        error.with("flow", &flow.name).help(format!(
+            "run with --full-refresh {} to read the source from its start",
+            flow.target
+        ))
+    })?;
+    if let Some(state) = state {
+        let at = SnapshotSelector::Id(state);
+        let mut tasks = table.scan().snapshot(at).plan().await?.tasks;
+        tasks.append(&mut plan.tasks);
+        plan.tasks = tasks;
+    }
+    Ok(plan)
+}
+
+/// The newest snapshot up to `to` behind which rows were only appended; none where they were from
+/// the first snapshot on. What was appended before it was changed since, or is not known any more.
+fn first_state(table: &Table, to: i64) -> Option<i64> {
+    let mut oldest = None;
+    for snapshot in table.ancestors(Some(to)) {
+        let changes = matches!(
+            snapshot.summary().operation,
+            iceberg::spec::Operation::Overwrite | iceberg::spec::Operation::Delete
+        );
+        if changes {
+            return Some(snapshot.snapshot_id());
+        }
+        oldest = Some(snapshot);
+    }
+    // A parent that is no ancestor here has expired.
+    oldest
+        .filter(|snapshot| snapshot.parent_snapshot_id().is_some())
+        .map(|snapshot| snapshot.snapshot_id())
+}
+
 /// The newest snapshot up to which no more than `max_rows` rows were added, at least one snapshot.
+/// At the start of a table no snapshot before its [`first_state`] is one to stop at.
 fn cut(table: &Table, after: Option<i64>, to: i64, max_rows: u64) -> Result<i64> {
+    let state = match after {
+        Some(_) => None,
+        None => first_state(table, to),
+    };
     let mut range: Vec<(i64, u64)> = Vec::new();
     for snapshot in table.ancestors(Some(to)) {
-        if Some(snapshot.snapshot_id()) == after {
+        let id = snapshot.snapshot_id();
+        if Some(id) == after {
             break;
         }
-        let added = snapshot
-            .summary()
-            .additional_properties
-            .get("added-records");
-        let added = added.and_then(|text| text.parse().ok()).unwrap_or(0);
-        range.push((snapshot.snapshot_id(), added));
+        let key = match state == Some(id) {
+            true => "total-records",
+            false => "added-records",
+        };
+        let added = snapshot.summary().additional_properties.get(key);
+        range.push((id, added.and_then(|text| text.parse().ok()).unwrap_or(0)));
+        if state == Some(id) {
+            break;
+        }
     }
     let mut rows: u64 = 0;
     let mut last = None;

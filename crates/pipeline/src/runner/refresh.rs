@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
-use super::{FlowRun, Runner, inputs, progress_key, sink, tables};
+use super::{FlowRun, RunOptions, Runner, inputs, progress_key, sink, tables};
 use crate::language::{Flow, SourceRef};
 use crate::report::{FlowReport, FlowStatus, PlannedAction};
 
@@ -101,6 +101,7 @@ pub(super) async fn describe(
     runner: &Runner,
     flow: &Flow,
     target: Option<&Table>,
+    options: &RunOptions,
 ) -> Result<PlannedAction> {
     let inputs: Vec<String> = flow
         .inputs()
@@ -120,11 +121,18 @@ pub(super) async fn describe(
     let key = Record::key(&progress_key(&runner.project, flow));
     let now = record_of(flow, &sources);
     Ok(match Record::of_head(target, &key)? {
+        _ if options.full_refresh.contains(&flow.target.to_string()) => {
+            PlannedAction::Update { reads }
+        }
         Some(seen) if seen == now => PlannedAction::UpToDate,
         Some(seen) if seen.definition != now.definition => PlannedAction::Update {
             reads: format!("{reads}, because the definition has changed"),
         },
-        _ => PlannedAction::Update { reads },
+        Some(_) => PlannedAction::Update { reads },
+        None if target.current_snapshot().is_some() => PlannedAction::Update {
+            reads: format!("{reads}, because another writer has changed the table"),
+        },
+        None => PlannedAction::Update { reads },
     })
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Schemas {
     tables: HashMap<TableName, SchemaRef>,
     /// Columns of `read_files` by source id, without the columns that the call adds.
     files: HashMap<String, SchemaRef>,
+    /// The properties that keep inferred columns, of each table.
+    pins: HashMap<TableName, HashMap<String, String>>,
 }
 
 impl Schemas {
@@ -30,6 +32,7 @@ impl Schemas {
         let mut schemas = Self {
             tables: HashMap::new(),
             files: HashMap::new(),
+            pins: HashMap::new(),
         };
         for table in runner.pipeline.tables() {
             let mut columns = tables::declared_columns(&table.definition);
@@ -58,7 +61,13 @@ impl Schemas {
             ident: tables::ident(table.name())?,
             definition: Some(&table.definition),
             columns: columns.as_ref(),
+            pins: self.pins(table.name()),
         })
+    }
+
+    /// The properties by which the table keeps the columns that were inferred for its flows.
+    pub(super) fn pins(&self, table: &TableName) -> HashMap<String, String> {
+        self.pins.get(table).cloned().unwrap_or_default()
     }
 
     /// The columns of a `read_files` call, by the id of its source.
@@ -79,6 +88,13 @@ impl Schemas {
                 SourceRef::Function(function) => {
                     let input = FileInput::bind(function, &runner.project, &runner.storage)?;
                     let columns = file_columns(runner, flow, &input).await?;
+                    if !input.is_declared() {
+                        let pins = self.pins.entry(flow.target.clone()).or_default();
+                        pins.insert(
+                            pinned_key(&progress_key(&runner.project, flow)),
+                            pinned(&columns)?,
+                        );
+                    }
                     self.files.insert(source.id.clone(), columns.clone());
                     input.options(columns).output_schema()?
                 }
@@ -123,8 +139,14 @@ async fn file_columns(runner: &Runner, flow: &Flow, input: &FileInput) -> Result
     }
 }
 
+/// Columns as the property keeps them.
+fn pinned(columns: &SchemaRef) -> Result<String> {
+    serde_json::to_string(&schema::from_arrow(columns)?)
+        .map_err(|error| Error::internal("columns cannot be written").source_error(error))
+}
+
 /// The table property that keeps the inferred columns of a flow's files.
-pub(super) fn pinned_key(progress_key: &str) -> String {
+fn pinned_key(progress_key: &str) -> String {
     format!("berglake.source-schema.{progress_key}")
 }
 

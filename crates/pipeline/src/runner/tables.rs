@@ -48,6 +48,8 @@ pub(super) struct Wanted<'a> {
     pub(super) ident: TableIdent,
     pub(super) definition: Option<&'a TableDefinition>,
     pub(super) columns: &'a Schema,
+    /// Properties that keep what was inferred, set when the table is created.
+    pub(super) pins: HashMap<String, String>,
 }
 
 /// The columns that a definition declares, if it does.
@@ -259,6 +261,7 @@ fn new_table(config: &Config, wanted: &Wanted<'_>) -> Result<NewTable> {
         };
     }
     properties.insert(PIPELINE_PROPERTY.into(), config.name.clone());
+    properties.extend(wanted.pins.clone());
     table.properties = properties;
     Ok(table)
 }

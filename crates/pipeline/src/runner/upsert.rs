@@ -83,13 +83,13 @@ pub(super) fn columns(flow: &Flow, source: &SchemaRef) -> Result<SchemaRef> {
 pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()> {
     let id = FlowId::new(run.progress_key())?;
     let checks = Checks::new(&run.runner.definition(run.flow)?.definition.expectations);
-    let mut target = start::target(run, &id).await?;
+    let mut target = start::target(run).await?;
     loop {
         let from = inputs::position(&id, &target, run.options.resume)?;
         let next = inputs::next_batch(run, &id, &target, from).await?;
-        report.warnings.extend(next.warnings);
+        report.warn(next.warnings);
         let Some(batch) = next.batch else {
-            return Ok(());
+            return start::settle(run, &id, &target, report).await;
         };
         let result = take(run, &target, batch, &checks, report).await;
         report.expectations = checks.results();

@@ -4,4 +4,5 @@ mod bad_input;
 mod commands;
 mod dependencies;
 mod documents;
+mod kill;
 mod support;
