@@ -28,7 +28,7 @@ pub const AFTER_POINTER_SWAP: &str = "after-pointer-swap";
 pub const COMMITTED: &str = "committed";
 /// A table is created in the catalog.
 pub const TABLE_CREATED: &str = "table-created";
-/// The dead letters of a batch are committed, its good rows are not.
+/// The files with the dead letters of a flow are written, and not yet committed.
 pub const DEAD_LETTERS_WRITTEN: &str = "dead-letters-written";
 /// A batch of rows is committed to the target of a flow.
 pub const BATCH_COMMITTED: &str = "batch-committed";

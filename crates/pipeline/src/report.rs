@@ -122,6 +122,9 @@ pub struct FlowReport {
     pub warnings: Vec<String>,
     /// Why it failed or was skipped.
     pub error: Option<String>,
+    /// Of which kind the error is, e.g. `conflict` or `unavailable`; see
+    /// [`ErrorKind::as_str`](berglake_format::ErrorKind::as_str).
+    pub error_kind: Option<&'static str>,
     /// Wall time in milliseconds.
     pub elapsed_ms: u64,
 }

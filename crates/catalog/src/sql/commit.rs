@@ -154,7 +154,6 @@ impl Inner {
         )
         .await
         .map_err(|error| error.with("table", ident))?;
-        failpoint::hit(failpoint::METADATA_FILE_WRITTEN);
         if let Err(error) = check_length("metadata location", &pointer, schema::MAX_VALUE) {
             self.remove_unused(&pointer).await;
             return Err(error.with("table", ident));

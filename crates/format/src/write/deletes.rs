@@ -23,7 +23,7 @@ use roaring::RoaringTreemap;
 use super::{WrittenFile, discard, file, file_name, metrics, route};
 use crate::properties::{MetricsMode, MetricsProperties, WriteProperties};
 use crate::storage::Location;
-use crate::{Error, Result, Table};
+use crate::{Error, Result, Table, failpoint};
 
 /// The first bytes of a deletion vector's blob, after its length.
 const DELETION_VECTOR_MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
@@ -164,6 +164,7 @@ async fn position_delete(
         .map_err(|error| error.with("path", &location))?;
     let size = bytes.len() as u64;
     table.storage().write(&location, bytes).await?;
+    failpoint::hit(failpoint::DATA_FILE_WRITTEN);
     let file = file::data_file(
         DataContentType::PositionDeletes,
         &location,
@@ -287,6 +288,7 @@ async fn deletion_vectors(table: &Table, deletes: &[DeletedRows]) -> Result<Vec<
         writer.add(blob, CompressionCodec::None).await.map_err(at)?;
     }
     writer.close().await.map_err(at)?;
+    failpoint::hit(failpoint::DATA_FILE_WRITTEN);
     let size = table.storage().head(&location).await?.size;
     deletes
         .iter()

@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 use super::metrics::{self, Leaf};
 use crate::properties::WriteProperties;
 use crate::storage::{Location, Storage};
-use crate::{Error, Result};
+use crate::{Error, Result, failpoint};
 
 /// Up to so many bytes a file is uploaded in one request; above, in parts of this size.
 const UPLOAD_PART: usize = 8 << 20;
@@ -464,7 +464,10 @@ impl OpenFile {
     /// Writes what is left and the footer, and describes the file.
     pub(super) async fn finish(mut self) -> Result<DataFile> {
         match self.end().await {
-            Ok(file) => Ok(file),
+            Ok(file) => {
+                failpoint::hit(failpoint::DATA_FILE_WRITTEN);
+                Ok(file)
+            }
             Err(error) => {
                 self.abort().await;
                 Err(error)

@@ -1,7 +1,7 @@
 //! Records that were no rows, on their way into the dead-letter table.
 
 use berglake_format::write::{DataWriter, WrittenFile};
-use berglake_format::{Error, Result, Table};
+use berglake_format::{Error, Result, Table, failpoint};
 use berglake_ingest::dead_letter::{DeadLetter, schema, to_batch};
 use chrono::DateTime;
 use tokio::sync::mpsc;
@@ -126,6 +126,9 @@ async fn write(
         Some(writer) => writer.finish().await?,
         None => Vec::new(),
     };
+    if count > 0 {
+        failpoint::hit(failpoint::DEAD_LETTERS_WRITTEN);
+    }
     Ok(Written { files, count })
 }
 

@@ -192,6 +192,7 @@ impl Runner {
                 tracing::error!(flow = flow.name, %error, "flow failed");
                 report.status = FlowStatus::Failed;
                 report.error = Some(error.to_string());
+                report.error_kind = Some(error.kind().as_str());
             }
             if matches!(report.status, FlowStatus::Failed | FlowStatus::Skipped) {
                 failed.insert(flow.target.clone());
@@ -367,6 +368,7 @@ fn empty_report(flow: &Flow) -> FlowReport {
         snapshot_id: None,
         warnings: Vec::new(),
         error: None,
+        error_kind: None,
         elapsed_ms: 0,
     }
 }

@@ -1,5 +1,7 @@
 //! `berglake run`
 
+use berglake_pipeline::RunReport;
+
 use crate::cli::{Global, Output, RunArguments};
 use crate::compose::Lake;
 use crate::exit::{Exit, Failure, Outcome};
@@ -27,6 +29,22 @@ pub(crate) async fn run(global: &Global, arguments: &RunArguments) -> Outcome {
     if report.succeeded() {
         Ok(())
     } else {
-        Err(Failure::Shown(Exit::Failed))
+        Err(Failure::Shown(exit_of(&report)))
+    }
+}
+
+/// The exit code of a run with flows that failed: that of their errors if they agree.
+fn exit_of(report: &RunReport) -> Exit {
+    let mut kinds = report.flows.iter().filter_map(|flow| flow.error_kind);
+    let first = kinds.next().unwrap_or_default();
+    let exit = |kind: &str| match kind {
+        "conflict" | "unknown-outcome" => Exit::Conflict,
+        "unavailable" | "denied" => Exit::Unavailable,
+        _ => Exit::Failed,
+    };
+    if kinds.all(|kind| exit(kind) == exit(first)) {
+        exit(first)
+    } else {
+        Exit::Failed
     }
 }
