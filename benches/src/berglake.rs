@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use berglake_catalog::{Catalog, NewTable, SqlCatalog, SqlCatalogConfig};
-use berglake_format::commit::Transaction;
+use berglake_format::commit::{Committer, Transaction};
 use berglake_format::schema::from_arrow;
 use berglake_format::snapshot::Append;
 use berglake_format::storage::{Location, Storage};
@@ -51,7 +51,7 @@ impl Berglake {
         let ident = self.create(&catalog, &input).await?;
 
         let watch = Watch::start();
-        let table = catalog.load_table(&ident).await?;
+        let table = catalog.load(&ident).await?;
         let mut writer = DataWriter::new(&table)?;
         for _ in 0..self.setup.replication {
             for batch in &input {
@@ -113,7 +113,7 @@ impl Berglake {
             NamespaceIdent::new(NAMESPACE.to_string()),
             TABLE.to_string(),
         );
-        let table = catalog(folder).await?.load_table(&ident).await?;
+        let table = catalog(folder).await?.load(&ident).await?;
         let plan = table.scan().plan().await?;
         let files = plan
             .tasks
@@ -133,7 +133,9 @@ impl Berglake {
     /// The lines of a query's physical plan.
     pub async fn explain(&mut self, query: &Query) -> Result<Vec<String>, Error> {
         let engine = self.engine(&query.table.folder).await?;
-        let output = engine.sql(&format!("EXPLAIN FORMAT INDENT {}", query.sql)).await?;
+        let output = engine
+            .sql(&format!("EXPLAIN FORMAT INDENT {}", query.sql))
+            .await?;
         let mut lines = Vec::new();
         for batch in output.collect().await? {
             let plans = batch
