@@ -17,6 +17,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -75,6 +76,7 @@ PROJECT = """\
 [project]
 name = "bench"
 [catalog]
+name = "berglake"
 uri = "sqlite:catalog.db"
 [storage]
 warehouse = "warehouse"
@@ -142,6 +144,9 @@ def scratch(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+ISO_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)")
+
+
 def once(engine: Engine, request: Request) -> dict[str, Any]:
     """The work as a whole process, measured from outside."""
     if engine.program and "table" in request:
@@ -155,8 +160,8 @@ def once(engine: Engine, request: Request) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     if engine.program and "table" in request:
-        # Timestamps are ISO 8601 there.
-        rows = [[str(cell).replace("T0", " 0") for cell in line.values()] for line in lines]
+        # Timestamps are ISO 8601 there, and Python's own form elsewhere.
+        rows = [[ISO_TIME.sub(r"\1 \2", str(cell)) for cell in line.values()] for line in lines]
         return {"seconds": seconds, "result": rows}
     return {"seconds": seconds, "result": lines[0]["result"]}
 
