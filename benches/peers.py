@@ -70,6 +70,7 @@ class PyIceberg:
                 "write.parquet.compression-codec": workload.CODEC,
                 "write.parquet.compression-level": str(workload.LEVEL),
                 "write.parquet.row-group-limit": str(workload.ROW_GROUP_ROWS),
+                "write.parquet.dict-size-bytes": str(workload.DICTIONARY_BYTES),
             },
         )
         with table.update_spec() as spec:
@@ -78,18 +79,6 @@ class PyIceberg:
         started = time.perf_counter()
         table.append(rows)
         return Answer(time.perf_counter() - started, rows.num_rows)
-
-    def describe(self, request: Request) -> dict[str, Any]:
-        """The table that `append` made: its metadata file, and the files of its current snapshot."""
-        from pyiceberg.catalog.sql import SqlCatalog
-
-        catalog = SqlCatalog("berglake", uri=f"sqlite:///{request['folder']}/catalog.db")
-        table = catalog.load_table("bench.flights")
-        files = [task.file.file_path for task in table.scan().plan_files()]
-        return {
-            "metadata": table.metadata_location,
-            "files": sorted(path.removeprefix("file://") for path in files),
-        }
 
     def _scan(self, request: Request, **arguments: Any) -> Any:
         from pyiceberg.table import StaticTable
@@ -190,8 +179,7 @@ def main() -> None:
 
     def answer(line: str) -> str:
         request = json.loads(line)
-        given = getattr(engine, request["op"])(request)
-        return json.dumps(given.as_json() if isinstance(given, Answer) else given)
+        return json.dumps(getattr(engine, request["op"])(request).as_json())
 
     if sys.argv[2:3] == ["--once"]:
         print(answer(sys.argv[3]))

@@ -1,9 +1,12 @@
-"""Runs the same work on berglake's limits and peers, interleaved, and prints ratios with their spread.
+"""Runs the same work on berglake, its limits and its peers, interleaved; prints ratios with their spread.
 
 Each repetition asks every engine once, in turn, so that a machine that slows down slows all of them.
 In process, an engine has done the work once before it is measured (warm-up) and measures the work
 alone; a whole process is measured from outside, start-up and the reading of the input included. A
 ratio above 1 means that the engine is faster than the one it is compared with.
+
+All engines query one table, which berglake writes. A target that is missed is printed as missed; it does
+not make the run fail, because a shared machine can miss any.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -33,31 +37,50 @@ HERE = Path(__file__).resolve().parent
 
 Request = dict[str, Any]
 
+IN_PROCESS, WHOLE_PROCESS = report.IN_PROCESS, report.WHOLE_PROCESS
+
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
     name: str
     command: list[str]
     operations: tuple[str, ...]
+    # The program that people run, where it can do the work: its queries as a whole process.
+    program: str | None = None
+
+
+def executable(variable: str) -> str:
+    program = os.environ.get(variable)
+    if not program or not os.access(program, os.X_OK):
+        raise RuntimeError(f"{variable} does not name a program; run `make bench`")
+    return program
 
 
 def engines() -> list[Engine]:
-    program = os.environ.get("BERGLAKE_BENCH_BIN")
-    if not program or not os.access(program, os.X_OK):
-        raise RuntimeError("BERGLAKE_BENCH_BIN does not name the bench program; run `make bench`")
+    program = executable("BERGLAKE_BENCH_BIN")
     setup = json.dumps(workload.setup())
     peers = [sys.executable, str(HERE / "peers.py")]
     queries = tuple(workload.QUERIES)
+    everything = ("append", *queries)
     return [
+        Engine("berglake", [program, "berglake", setup], everything, executable("BERGLAKE_BIN")),
         Engine("bare-parquet", [program, "bare-parquet", setup], ("append",)),
         Engine("bare-datafusion", [program, "bare-datafusion", setup], queries),
-        Engine("pyiceberg", [*peers, "pyiceberg"], ("append", *queries)),
-        Engine("duckdb", [*peers, "duckdb"], ("append", *queries)),
+        Engine("pyiceberg", [*peers, "pyiceberg"], everything),
+        Engine("duckdb", [*peers, "duckdb"], everything),
     ]
 
 
-# Whose table all engines query.
-TABLE_OF = "pyiceberg"
+# What the table's catalog is to `berglake sql`, which looks for a project.
+PROJECT = """\
+[project]
+name = "bench"
+[catalog]
+name = "berglake"
+uri = "sqlite:catalog.db"
+[storage]
+warehouse = "warehouse"
+"""
 
 
 class Running:
@@ -86,6 +109,16 @@ class Running:
                     return int(line.split()[1])
         return 0
 
+    def cpu_seconds(self) -> float:
+        """The time that all threads of the process have computed (Linux only)."""
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+            # The program's name, in parentheses, may have spaces; user and system time are the 12th
+            # and 13th number after it.
+            user, system = stat.rsplit(")", 1)[1].split()[11:13]
+            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return 0.0
+
     def close(self) -> None:
         assert self._process.stdin
         self._process.stdin.close()
@@ -111,11 +144,26 @@ def scratch(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+ISO_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)")
+
+
 def once(engine: Engine, request: Request) -> dict[str, Any]:
-    command = [*engine.command, "--once", json.dumps(request)]
+    """The work as a whole process, measured from outside."""
+    if engine.program and "table" in request:
+        folder = request["table"]["folder"]
+        sql = request["sql"].replace("FROM flights", "FROM bench.flights")
+        command = [engine.program, "--project", folder, "sql", "--output", "json", "-c", sql]
+    else:
+        command = [*engine.command, "--once", json.dumps(request)]
     started = time.perf_counter()
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return {**json.loads(done.stdout), "seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    if engine.program and "table" in request:
+        # Timestamps are ISO 8601 there, and Python's own form elsewhere.
+        rows = [[ISO_TIME.sub(r"\1 \2", str(cell)) for cell in line.values()] for line in lines]
+        return {"seconds": seconds, "result": rows}
+    return {"seconds": seconds, "result": lines[0]["result"]}
 
 
 @dataclasses.dataclass
@@ -124,6 +172,8 @@ class Measurements:
     seconds: dict[tuple[str, str], dict[str, list[float]]]
     # operation → engine → bytes read by one run in process
     bytes_read: dict[str, dict[str, int]]
+    # operation → engine → CPU seconds of each repetition in process
+    cpu_seconds: dict[str, dict[str, list[float]]]
 
 
 def check(operation: str, results: dict[str, Any]) -> None:
@@ -137,7 +187,10 @@ def check(operation: str, results: dict[str, Any]) -> None:
 
 
 def measure(folder: Path, table: Request) -> Measurements:
-    found = Measurements(defaultdict(lambda: defaultdict(list)), defaultdict(dict))
+    def lists() -> Any:
+        return defaultdict(lambda: defaultdict(list))
+
+    found = Measurements(lists(), defaultdict(dict), lists())
     all_engines = engines()
     for operation in ("append", *workload.QUERIES):
         able = [engine for engine in all_engines if operation in engine.operations]
@@ -159,19 +212,39 @@ def measure(folder: Path, table: Request) -> Measurements:
             for _ in range(REPETITIONS):
                 results = {}
                 for process in up:
-                    before = process.bytes_read()
+                    name = process.engine.name
+                    before, cpu = process.bytes_read(), process.cpu_seconds()
                     answer = work(process.ask)
-                    found.bytes_read[operation][process.engine.name] = process.bytes_read() - before
-                    found.seconds[operation, "in process"][process.engine.name].append(
-                        answer["seconds"]
-                    )
-                    results[process.engine.name] = answer["result"]
+                    found.bytes_read[operation][name] = process.bytes_read() - before
+                    found.cpu_seconds[operation][name].append(process.cpu_seconds() - cpu)
+                    found.seconds[operation, IN_PROCESS][name].append(answer["seconds"])
+                    results[name] = answer["result"]
                 check(operation, results)
         for _ in range(REPETITIONS):
+            results = {}
             for engine in able:
                 answer = work(lambda request, engine=engine: once(engine, request))
-                found.seconds[operation, "whole process"][engine.name].append(answer["seconds"])
+                found.seconds[operation, WHOLE_PROCESS][engine.name].append(answer["seconds"])
+                results[engine.name] = answer["result"]
+            check(operation, results)
     return found
+
+
+def make_table(engine: Engine, folder: Path) -> tuple[Request, dict[str, str]]:
+    """The table that all engines query, and what berglake's plan says of each query."""
+    with running(engine) as process:
+        process.ask({"op": "append", "folder": str(folder)})
+        (folder / "berglake.toml").write_text(PROJECT)
+        table = process.ask({"op": "describe", "folder": str(folder)})
+        scans = {}
+        for operation, sql in workload.QUERIES.items():
+            lines = process.ask({"op": "explain", "table": table, "sql": sql})
+            (scan,) = [line.strip() for line in lines if "files=" in line]
+            words = scan.split(", ")
+            scans[operation] = ", ".join(
+                word for word in words if word.startswith(("files=", "manifests=", "bytes="))
+            )
+    return table, scans
 
 
 def commit() -> str:
@@ -187,12 +260,10 @@ def commit() -> str:
 def main() -> None:
     workload.flights()
     workload.cache_folder().mkdir(parents=True, exist_ok=True)
-    (writer,) = [engine for engine in engines() if engine.name == TABLE_OF]
+    writer = engines()[0]
     with tempfile.TemporaryDirectory(dir=workload.cache_folder(), prefix="run-") as name:
         folder = Path(name)
-        with running(writer) as process:
-            process.ask({"op": "append", "folder": str(folder / "table")})
-            table = process.ask({"op": "describe", "folder": str(folder / "table")})
+        table, scans = make_table(writer, folder / "table")
         sizes = [Path(file).stat().st_size for file in table["files"]]
         found = measure(folder, table)
 
@@ -202,6 +273,7 @@ def main() -> None:
         "machine": {
             "cpu": report.cpu_name(),
             "cores": os.cpu_count(),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
             "system": platform.platform(),
         },
         "setup": {
@@ -211,8 +283,9 @@ def main() -> None:
             "repetitions": REPETITIONS,
             "codec": f"{workload.CODEC} {workload.LEVEL}",
             "row_group_rows": workload.ROW_GROUP_ROWS,
-            "table": {"written_by": TABLE_OF, "files": len(sizes), "bytes": sum(sizes)},
+            "table": {"written_by": writer.name, "files": len(sizes), "bytes": sum(sizes)},
         },
+        "scans": scans,
         "measurements": [
             {
                 "operation": operation,
@@ -220,7 +293,9 @@ def main() -> None:
                 "engine": engine,
                 "seconds": seconds,
                 "median": statistics.median(seconds),
-                "bytes_read": found.bytes_read[operation].get(engine) or None,
+                # Known of engines that stay up, by what the system says of their process.
+                "cpu_seconds": found.cpu_seconds[operation][engine] if mode == IN_PROCESS else None,
+                "bytes_read": found.bytes_read[operation][engine] if mode == IN_PROCESS else None,
             }
             for (operation, mode), by_engine in found.seconds.items()
             for engine, seconds in by_engine.items()

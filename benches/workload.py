@@ -5,9 +5,12 @@ An engine is a program that reads one JSON request per line and answers each wit
 ends, which is how a whole process is timed. Requests:
 
     {"op": "append", "folder": …}                       make a table there, append, commit
-    {"op": "full" | "filtered" | "grouped", "table": …} query a table; "table" has its "metadata" file
-                                                        and the "files" of its current snapshot,
-                                                        "sql" is the statement on `flights`
+    {"op": "full" | "filtered" | "grouped", "table": …} query a table; "table" has the "folder" of its
+                                                        catalog, its "metadata" file and the "files"
+                                                        of its current snapshot, "sql" is the
+                                                        statement on `flights`
+    {"op": "describe", "folder": …}                     berglake alone: the "table" of an append
+    {"op": "explain", "table": …, "sql": …}             berglake alone: the lines of the plan
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ THREADS = int(os.environ.get("BERGLAKE_BENCH_THREADS", str(os.cpu_count() or 1))
 # Every writer gets the same settings.
 CODEC, LEVEL = "zstd", 3
 ROW_GROUP_ROWS = 1_048_576
+DICTIONARY_BYTES = 2 << 20
 
 # One week of one airport: one month's files of seven.
 WEEK = ("2001-03-05", "2001-03-12")
@@ -95,4 +99,5 @@ def setup() -> dict[str, Any]:
         "threads": THREADS,
         "zstd_level": LEVEL,
         "row_group_rows": ROW_GROUP_ROWS,
+        "dictionary_bytes": DICTIONARY_BYTES,
     }

@@ -3,14 +3,10 @@
 
 use std::collections::HashMap;
 
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 
 use crate::Error;
-use crate::protocol::{Answer, Outcome, Query, Setup, Watch};
-
-/// Python's way to write a timestamp, which the other engines' answers have.
-const TIMESTAMP: &str = "%Y-%m-%d %H:%M:%S";
+use crate::protocol::{Answer, Outcome, Query, Setup, Watch, as_text};
 
 pub struct BareDataFusion {
     config: SessionConfig,
@@ -42,28 +38,7 @@ impl BareDataFusion {
             }
         };
         let watch = Watch::start();
-        let rows = as_text(session.sql(&query.sql).await?).await?;
-        watch.stop(Outcome::Rows(rows))
+        let batches = session.sql(&query.sql).await?.collect().await?;
+        watch.stop(Outcome::Rows(as_text(&batches)?))
     }
-}
-
-async fn as_text(frame: DataFrame) -> Result<Vec<Vec<String>>, Error> {
-    let options = FormatOptions::default().with_timestamp_format(Some(TIMESTAMP));
-    let mut rows = Vec::new();
-    for batch in frame.collect().await? {
-        let columns = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options))
-            .collect::<Result<Vec<_>, _>>()?;
-        for row in 0..batch.num_rows() {
-            rows.push(
-                columns
-                    .iter()
-                    .map(|column| column.value(row).to_string())
-                    .collect(),
-            );
-        }
-    }
-    Ok(rows)
 }

@@ -10,15 +10,11 @@ use arrow::array::{AsArray, BooleanArray, Int32Array, RecordBatch};
 use arrow::compute::{DatePart, date_part, filter_record_batch};
 use arrow::datatypes::Int32Type;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use crate::Error;
 use crate::protocol::{Answer, Outcome, Setup, Watch};
-
-/// Rows handed from the router to a writer at a time: what an engine would pass along too.
-const BATCH_ROWS: usize = 8192;
+use crate::{Error, input};
 
 /// Months since the year 0, enough to tell partitions apart.
 type Month = i32;
@@ -39,7 +35,7 @@ impl BareParquet {
     pub fn append(&mut self, folder: &Path) -> Result<Answer, Error> {
         let input = match self.input.take() {
             Some(input) => input,
-            None => read(&self.setup.input)?,
+            None => input::read(&self.setup.input)?,
         };
         std::fs::create_dir_all(folder)?;
         let properties = WriterProperties::builder()
@@ -47,6 +43,7 @@ impl BareParquet {
                 self.setup.zstd_level,
             )?))
             .set_max_row_group_row_count(Some(self.setup.row_group_rows))
+            .set_dictionary_page_size_limit(self.setup.dictionary_bytes)
             .build();
 
         let watch = Watch::start();
@@ -76,13 +73,6 @@ impl BareParquet {
         self.input = Some(input);
         answer
     }
-}
-
-fn read(path: &Path) -> Result<Vec<RecordBatch>, Error> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?
-        .with_batch_size(BATCH_ROWS)
-        .build()?;
-    Ok(reader.collect::<Result<_, _>>()?)
 }
 
 fn route(batch: &RecordBatch, writers: &[Sender<(Month, RecordBatch)>]) -> Result<(), Error> {

@@ -1,22 +1,25 @@
 //! The engines of `make bench` that are written in Rust: `berglake-bench ENGINE SETUP`.
 //!
-//! ENGINE is `bare-parquet` or `bare-datafusion`, the limits that berglake is measured against. SETUP
-//! is a JSON object, see [`protocol::Setup`]. Each line of standard input is a request and is answered
+//! ENGINE is `berglake`, or one of the limits that it is measured against, `bare-parquet` and
+//! `bare-datafusion`. SETUP is a JSON object, see [`protocol::Setup`]. Each line of standard input is a request and is answered
 //! with one line; with `--once REQUEST` the program does that one request and ends, which is how a
 //! whole process is timed. `benches/run.py` is the other side.
 
 mod bare_datafusion;
 mod bare_parquet;
+mod berglake;
+mod input;
 mod protocol;
 
 use std::io::{BufRead, Write};
 
-use protocol::{Answer, Request, Setup};
+use protocol::{Reply, Request, Setup};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// What takes requests. One value lives as long as the process, so that a first request warms it up.
 enum Engine {
+    Berglake(berglake::Berglake),
     BareParquet(bare_parquet::BareParquet),
     BareDataFusion(bare_datafusion::BareDataFusion),
 }
@@ -24,23 +27,37 @@ enum Engine {
 impl Engine {
     fn new(name: &str, setup: Setup) -> Result<Self, Error> {
         match name {
+            "berglake" => Ok(Self::Berglake(berglake::Berglake::new(setup))),
             "bare-parquet" => Ok(Self::BareParquet(bare_parquet::BareParquet::new(setup))),
             "bare-datafusion" => Ok(Self::BareDataFusion(bare_datafusion::BareDataFusion::new(
                 &setup,
             ))),
-            other => Err(format!("no engine {other}: bare-parquet or bare-datafusion").into()),
+            other => Err(format!(
+                "no engine {other}: there are berglake, bare-parquet and bare-datafusion"
+            )
+            .into()),
         }
     }
 
-    async fn answer(&mut self, request: Request) -> Result<Answer, Error> {
-        match (self, request) {
-            (Self::BareParquet(engine), Request::Append { folder }) => engine.append(&folder),
-            (Self::BareDataFusion(engine), request) => match request.into_query() {
-                Some(query) => engine.query(&query).await,
-                None => Err("bare DataFusion only reads".into()),
+    async fn answer(&mut self, request: Request) -> Result<Reply, Error> {
+        Ok(match (self, request) {
+            (Self::Berglake(engine), request) => match request {
+                Request::Append { folder } => Reply::Done(engine.append(&folder).await?),
+                Request::Describe { folder } => Reply::Table(engine.describe(&folder).await?),
+                Request::Explain(query) => Reply::Plan(engine.explain(&query).await?),
+                Request::Full(query) | Request::Filtered(query) | Request::Grouped(query) => {
+                    Reply::Done(engine.query(&query).await?)
+                }
             },
-            (Self::BareParquet(_), _) => Err("bare Parquet only writes".into()),
-        }
+            (Self::BareParquet(engine), Request::Append { folder }) => {
+                Reply::Done(engine.append(&folder)?)
+            }
+            (Self::BareDataFusion(engine), request) => match request.into_query() {
+                Some(query) => Reply::Done(engine.query(&query).await?),
+                None => return Err("bare DataFusion only reads".into()),
+            },
+            (Self::BareParquet(_), _) => return Err("bare Parquet only writes".into()),
+        })
     }
 }
 

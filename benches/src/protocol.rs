@@ -3,9 +3,15 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+
+/// Python's way to write a timestamp, which the other engines' answers have.
+const TIMESTAMP: &str = "%Y-%m-%d %H:%M:%S";
 
 /// What stays the same for the life of an engine.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,6 +27,8 @@ pub struct Setup {
     pub zstd_level: i32,
     /// The most rows of a row group.
     pub row_group_rows: usize,
+    /// The largest dictionary of a column chunk, in bytes.
+    pub dictionary_bytes: usize,
 }
 
 /// One piece of work.
@@ -29,6 +37,10 @@ pub struct Setup {
 pub enum Request {
     /// Writes the replicated input below this folder, which does not exist yet.
     Append { folder: PathBuf },
+    /// Says where the table is that an append made in this folder.
+    Describe { folder: PathBuf },
+    /// Says how a query would be run.
+    Explain(Query),
     /// Reads all columns of all rows.
     Full(Query),
     /// Reads what a filter on partition and column leaves.
@@ -41,7 +53,7 @@ impl Request {
     /// The query, if it is one.
     pub fn into_query(self) -> Option<Query> {
         match self {
-            Self::Append { .. } => None,
+            Self::Append { .. } | Self::Describe { .. } | Self::Explain(_) => None,
             Self::Full(query) | Self::Filtered(query) | Self::Grouped(query) => Some(query),
         }
     }
@@ -56,11 +68,27 @@ pub struct Query {
     pub sql: String,
 }
 
-/// A table as other engines see it.
-#[derive(Debug, Deserialize)]
+/// A table: each engine finds it in its own way.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Table {
-    /// The data files of its current snapshot.
+    /// The folder with its catalog.
+    pub folder: PathBuf,
+    /// Its metadata file.
+    pub metadata: String,
+    /// The paths of the data files of its current snapshot.
     pub files: Vec<String>,
+}
+
+/// What a request is answered with.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// Work was done.
+    Done(Answer),
+    /// The table that was asked for.
+    Table(Table),
+    /// The lines of a plan.
+    Plan(Vec<String>),
 }
 
 /// How long it took and what came out.
@@ -103,4 +131,26 @@ impl Watch {
             result,
         })
     }
+}
+
+/// The rows of a query, each cell as text.
+pub fn as_text(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, ArrowError> {
+    let options = FormatOptions::default().with_timestamp_format(Some(TIMESTAMP));
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options))
+            .collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            rows.push(
+                columns
+                    .iter()
+                    .map(|column| column.value(row).to_string())
+                    .collect(),
+            );
+        }
+    }
+    Ok(rows)
 }
