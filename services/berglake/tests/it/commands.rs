@@ -317,7 +317,7 @@ fn an_interrupted_command_ends_with_130() {
     for signal in ["INT", "TERM"] {
         let project = Project::with_config("");
         let digits = "(VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9))";
-        let many = vec![digits; 12]
+        let many = [digits; 12]
             .iter()
             .enumerate()
             .map(|(i, digits)| format!("{digits} AS t{i}(d)"))
