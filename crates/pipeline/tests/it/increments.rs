@@ -105,8 +105,8 @@ async fn what_others_append_flows_on() {
         let lake = Lake::new(&events(version)).await;
         lake.write("data/1.ndjson", &lines(&[("a", 1, 1), ("b", 1, 2)]));
         lake.run().await;
-        lake.execute("INSERT INTO bronze.events (k, seq, v) VALUES ('b', 2, 7), ('z', 1, 8)")
-            .await;
+        let rows = "SELECT * FROM (VALUES ('b', 2, 7), ('z', 1, 8)) AS t(k, seq, v)";
+        lake.append("bronze.events", rows).await;
         let report = lake.run().await;
         assert_eq!(
             statuses(&report),
@@ -135,7 +135,8 @@ async fn rows_that_others_put_into_a_materialized_view_are_gone_after_the_next_r
     let lake = Lake::new(&events(2)).await;
     lake.write("data/1.ndjson", &lines(&[("a", 1, 1)]));
     lake.run().await;
-    lake.execute("INSERT INTO gold.total VALUES (99, 99)").await;
+    lake.append("gold.total", "SELECT 99 AS n, 99 AS total")
+        .await;
     let PlannedAction::Update { reads } = lake.plan("gold.total").await else {
         panic!("the view must be refreshed");
     };

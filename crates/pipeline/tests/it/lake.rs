@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use berglake_catalog::{Catalog, SqlCatalog, SqlCatalogConfig};
-use berglake_format::commit::{CommitOutcome, TableChange, Transaction};
-use berglake_format::snapshot::{CommitNotes, Overwrite};
+use berglake_format::commit::{CommitOutcome, Operation, TableChange, Transaction};
+use berglake_format::snapshot::{Append, CommitNotes, Overwrite};
 use berglake_format::storage::{Location, Storage};
+use berglake_format::write::{DataWriter, WrittenFile};
 use berglake_format::{Environment, Table, TableIdent};
 use berglake_pipeline::report::{FlowReport, FlowStatus, PlannedAction};
 use berglake_pipeline::{Observer, Project, RunOptions, RunReport, Runner};
@@ -142,7 +143,7 @@ impl Lake {
         rows
     }
 
-    /// Runs a statement, as another user of the catalog would.
+    /// Runs a statement.
     pub async fn execute(&self, sql: &str) {
         self.engine().connect().sql(sql).await.unwrap();
     }
@@ -162,15 +163,37 @@ impl Lake {
         counts
     }
 
-    /// Removes all rows, as another writer would.
-    pub async fn overwrite(&self, name: &str) {
-        let overwrite = Overwrite {
-            filter: Predicate::AlwaysTrue,
-            files: Vec::new(),
+    /// Appends the rows of a query, as an engine that knows nothing of pipelines would.
+    pub async fn append(&self, name: &str, rows: &str) {
+        let append = Append {
+            files: self.written(name, rows).await,
             notes: CommitNotes::default(),
         };
+        self.commit(name, append).await;
+    }
+
+    /// Puts the rows of a query in the place of all rows, as such an engine would.
+    pub async fn overwrite(&self, name: &str, rows: &str) {
+        let overwrite = Overwrite {
+            filter: Predicate::AlwaysTrue,
+            files: self.written(name, rows).await,
+            notes: CommitNotes::default(),
+        };
+        self.commit(name, overwrite).await;
+    }
+
+    async fn written(&self, name: &str, rows: &str) -> Vec<WrittenFile> {
+        let frame = self.engine().connect().query(rows).await.unwrap();
+        let mut writer = DataWriter::new(&self.table(name).await).unwrap();
+        for batch in frame.collect().await.unwrap() {
+            writer.write(&batch).await.unwrap();
+        }
+        writer.finish().await.unwrap()
+    }
+
+    async fn commit(&self, name: &str, operation: impl Operation) {
         Transaction::new(self.catalog.as_ref())
-            .step(self.table(name).await.ident().clone(), overwrite)
+            .step(self.table(name).await.ident().clone(), operation)
             .commit()
             .await
             .unwrap();

@@ -86,9 +86,9 @@ async fn a_stream_whose_source_was_refreshed_says_what_to_do_and_that_helps() {
 #[tokio::test]
 async fn an_overwrite_under_a_stream_is_an_error_until_a_refresh() {
     let lake = two_files(2).await;
-    lake.overwrite("bronze.events").await;
-    lake.execute("INSERT INTO bronze.events (k, seq, v) VALUES ('x', 1, 1)")
-        .await;
+    let row = |k: &str| format!("SELECT '{k}' AS k, 1 AS seq, 1 AS v");
+    lake.overwrite("bronze.events", &row("x")).await;
+    lake.append("bronze.events", &row("y")).await;
     let error = lake.fails("silver.events").await;
     assert!(error.contains("not only appended"), "{error}");
     assert!(error.contains("bronze.events"), "{error}");
@@ -96,27 +96,33 @@ async fn an_overwrite_under_a_stream_is_an_error_until_a_refresh() {
     assert_eq!(lake.rows(SILVER).await, ["a 1 1", "b 2 3", "c 1 4"]);
     // The refreshed table holds what its source holds now.
     lake.refresh(&["silver.events"]).await;
-    assert_eq!(lake.rows(SILVER).await, ["x 1 1"]);
+    assert_eq!(lake.rows(SILVER).await, ["x 1 1", "y 1 1"]);
 }
 
 #[tokio::test]
 async fn a_new_stream_reads_a_source_with_a_history() {
-    // The source is a table that was upserted: its rows changed before the stream began.
-    let lake = two_files(3).await;
-    let copy = "CREATE OR REFRESH STREAMING TABLE gold.copy
-        TBLPROPERTIES ('berglake.batch.max-rows' = '1')
-        AS SELECT k, v FROM STREAM(silver.events);";
-    lake.sql(&format!("{} {copy}", events(3)));
+    // A table of somebody else, whose rows were replaced before the stream began.
+    let lake = Lake::new(
+        "CREATE OR REFRESH STREAMING TABLE bronze.copy
+           TBLPROPERTIES ('berglake.batch.max-rows' = '1')
+           AS SELECT k FROM STREAM(theirs.events);",
+    )
+    .await;
+    lake.execute("CREATE NAMESPACE theirs").await;
+    lake.execute("CREATE TABLE theirs.events (k STRING)").await;
+    let row = |k: &str| format!("SELECT '{k}' AS k");
+    lake.append("theirs.events", &row("gone")).await;
+    lake.overwrite("theirs.events", &row("a")).await;
+    lake.append("theirs.events", &row("b")).await;
+    lake.append("theirs.events", &row("c")).await;
     lake.run().await;
-    let rows = "SELECT k, v FROM gold.copy";
-    assert_eq!(lake.rows(rows).await, ["a 1", "b 3", "c 4"]);
-    assert_eq!(
-        lake.table("gold.copy").await.metadata().snapshots().len(),
-        1
-    );
-    lake.write("data/3.ndjson", &lines(&[("d", 1, 5)]));
+    let rows = "SELECT k FROM bronze.copy";
+    assert_eq!(lake.rows(rows).await, ["a", "b", "c"]);
+    // The state after the replacement is the first batch, each append one more.
+    assert_eq!(lake.snapshots(&["bronze.copy"]).await, [3]);
+    lake.append("theirs.events", &row("d")).await;
     lake.run().await;
-    assert_eq!(lake.rows(rows).await, ["a 1", "b 3", "c 4", "d 5"]);
+    assert_eq!(lake.rows(rows).await, ["a", "b", "c", "d"]);
 }
 
 #[tokio::test]
