@@ -22,6 +22,7 @@ pub mod failpoint;
 #[cfg(test)]
 mod fixture;
 pub mod inspect;
+pub mod partition;
 pub mod plan;
 pub mod properties;
 pub mod read;

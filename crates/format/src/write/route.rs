@@ -22,6 +22,7 @@ use iceberg::spec::{
 };
 use iceberg::transform::{BoxedTransformFunction, create_transform_function};
 
+use crate::partition::is_field_name;
 use crate::{Error, Result};
 
 /// A partition that was seen, by its place in [`Router::partitions`].
@@ -60,11 +61,18 @@ struct Keys {
 /// Whether rows of a table that is partitioned like this can be written.
 ///
 /// # Errors
-/// [`Unsupported`](crate::ErrorKind::Unsupported) for a partition value that is a UUID: the manifest
-/// writer of the `iceberg` crate has no way to store one.
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for a partition value that is a UUID, and for a field
+/// whose name is no name in Avro: the manifest writer of the `iceberg` crate can store neither.
 pub fn check_partitioning(spec: &PartitionSpec, schema: &Schema) -> Result<()> {
     let types = spec.partition_type(schema)?;
     for (field, result) in spec.fields().iter().zip(types.fields()) {
+        if !is_field_name(&field.name) {
+            return Err(Error::unsupported(
+                "tables with such a name of a partition field are not written",
+            )
+            .with("partition field", &field.name)
+            .help("name it with letters, digits and underscores only"));
+        }
         if matches!(
             result.field_type.as_ref(),
             Type::Primitive(PrimitiveType::Uuid)

@@ -185,7 +185,7 @@ impl Runner {
                 .run_flow(flow, &schemas, options, observer, &mut report)
                 .await
             {
-                tracing::error!(flow = flow.name, %error, "flow failed");
+                tracing::debug!(flow = flow.name, %error, "flow failed");
                 report.status = FlowStatus::Failed;
                 report.error = Some(error.to_string());
                 report.error_kind = Some(error.kind().as_str());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use arrow::datatypes::Schema;
 use berglake_catalog::{Catalog, NewTable};
+use berglake_format::partition::field_name;
 use berglake_format::properties::WriteProperties;
 use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, NamespaceIdent, Result, Table, TableIdent, schema};
@@ -318,14 +319,14 @@ fn partition_spec(
             .with("table", &wanted.ident)
             .help(format!("it has {}", known.join(", ")))
         })?;
-        let (transform, suffix) = match transform {
-            Transform::Identity => (IcebergTransform::Identity, ""),
-            Transform::Year => (IcebergTransform::Year, "_year"),
-            Transform::Month => (IcebergTransform::Month, "_month"),
-            Transform::Day => (IcebergTransform::Day, "_day"),
-            Transform::Hour => (IcebergTransform::Hour, "_hour"),
-            Transform::Bucket(n) => (IcebergTransform::Bucket(*n), "_bucket"),
-            Transform::Truncate(width) => (IcebergTransform::Truncate(*width), "_trunc"),
+        let transform = match transform {
+            Transform::Identity => IcebergTransform::Identity,
+            Transform::Year => IcebergTransform::Year,
+            Transform::Month => IcebergTransform::Month,
+            Transform::Day => IcebergTransform::Day,
+            Transform::Hour => IcebergTransform::Hour,
+            Transform::Bucket(n) => IcebergTransform::Bucket(*n),
+            Transform::Truncate(width) => IcebergTransform::Truncate(*width),
         };
         transform.result_type(&source.field_type).map_err(|_| {
             Error::invalid(format!(
@@ -335,7 +336,7 @@ fn partition_spec(
             .with("table", &wanted.ident)
         })?;
         builder = builder
-            .add_partition_field(source.id, format!("{column}{suffix}"), transform)
+            .add_partition_field(source.id, field_name(column, transform), transform)
             .map_err(|error| Error::from(error).with("table", &wanted.ident))?;
     }
     Ok(Some(builder.build()))

@@ -179,3 +179,35 @@ async fn one_layer_alone_is_run() {
     lake.run().await;
     assert_eq!(lake.rows("SELECT k FROM silver.events").await, ["a", "b"]);
 }
+
+#[tokio::test]
+async fn a_column_with_a_space_partitions_and_a_named_connection_is_read() {
+    let lake = Lake::new(
+        "CREATE OR REFRESH STREAMING TABLE bronze.films PARTITIONED BY (`Major Genre`)
+           AS SELECT * FROM STREAM read_files('*.ndjson', connection => 'drop',
+             schema => '`Title` STRING, `Major Genre` STRING');",
+    )
+    .await;
+    lake.write(
+        "berglake.toml",
+        "[project]\nname = \"test\"\n[connections.drop]\nkind = \"files\"\npath = \"inbox\"\n",
+    );
+    lake.write(
+        "inbox/1.ndjson",
+        "{\"Title\": \"Alien\", \"Major Genre\": \"Horror\"}\n{\"Title\": \"Up\"}\n",
+    );
+    // The second run reads the manifests that the first one wrote, and writes them again.
+    for (file, rows) in [("inbox/2.ndjson", 2), ("inbox/3.ndjson", 3)] {
+        lake.run().await;
+        let films = lake.rows("SELECT count(*) FROM bronze.films").await;
+        assert_eq!(films, [rows.to_string()]);
+        lake.write(file, "{\"Title\": \"Big\", \"Major Genre\": \"Comedy\"}\n");
+    }
+    let table = lake.table("bronze.films").await;
+    assert_eq!(
+        table.metadata().default_partition_spec().fields()[0].name,
+        "Major_Genre"
+    );
+    let horror = "SELECT `Title` FROM bronze.films WHERE `Major Genre` = 'Horror'";
+    assert_eq!(lake.rows(horror).await, ["Alien"]);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use berglake_format::partition::field_name;
 use berglake_format::{Error, Result};
 use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Spanned, Value};
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -259,7 +260,11 @@ impl CreateTable {
                 .with("column", &field.column));
             }
             spec = spec
-                .add_partition_field(source.id, field.name(), field.transform)
+                .add_partition_field(
+                    source.id,
+                    field_name(&field.column, field.transform),
+                    field.transform,
+                )
                 .map_err(|error| {
                     Error::invalid("the partition fields contradict each other").source_error(error)
                 })?;
@@ -283,35 +288,6 @@ impl CreateTable {
 }
 
 impl PartitionBy {
-    /// The partition field's name. It becomes the name of an Avro field in manifests, which has
-    /// letters, digits and underscores only.
-    fn name(&self) -> String {
-        let mut column: String = self
-            .column
-            .chars()
-            .map(|letter| {
-                if letter.is_ascii_alphanumeric() {
-                    letter
-                } else {
-                    '_'
-                }
-            })
-            .collect();
-        if column.starts_with(|letter: char| letter.is_ascii_digit()) {
-            column.insert(0, '_');
-        }
-        match self.transform {
-            Transform::Bucket(_) => format!("{column}_bucket"),
-            Transform::Truncate(_) => format!("{column}_trunc"),
-            Transform::Year => format!("{column}_year"),
-            Transform::Month => format!("{column}_month"),
-            Transform::Day => format!("{column}_day"),
-            Transform::Hour => format!("{column}_hour"),
-            Transform::Void => format!("{column}_null"),
-            _ => column,
-        }
-    }
-
     /// Reads `days(ts)`, `bucket(16, id)` or `genre` from a string.
     ///
     /// # Errors
