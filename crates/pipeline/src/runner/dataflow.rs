@@ -1,19 +1,17 @@
 //! From a flow to a DataFusion plan: sources become table providers, temporary views are inlined.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use berglake_format::{Error, Result};
-use berglake_query::Engine;
+use berglake_query::{Engine, stream_table};
 use datafusion::catalog::TableProvider;
-use datafusion::catalog::streaming::StreamingTable;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, cast, ident};
-use datafusion::physical_plan::EmptyRecordBatchStream;
-use datafusion::physical_plan::streaming::PartitionStream;
+use futures::{StreamExt, TryStreamExt};
 
 use super::types::table_type;
 use crate::language::{Flow, Query, SourceRef};
@@ -99,46 +97,9 @@ pub(super) fn schema_only(schema: SchemaRef) -> Arc<dyn TableProvider> {
     Arc::new(EmptyTable::new(schema))
 }
 
-/// A provider over one stream of batches, which can be read once.
+/// A provider over one stream of batches. A second read of it is an error, never an empty result.
 pub(super) fn once(stream: SendableRecordBatchStream) -> Result<Arc<dyn TableProvider>> {
-    let schema = stream.schema();
-    let partition = Once {
-        schema: schema.clone(),
-        stream: Mutex::new(Some(stream)),
-    };
-    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)]).map_err(|error| {
-        Error::internal("a stream cannot be read as a table").source_error(error)
-    })?;
-    Ok(Arc::new(table))
-}
-
-struct Once {
-    schema: SchemaRef,
-    stream: Mutex<Option<SendableRecordBatchStream>>,
-}
-
-impl std::fmt::Debug for Once {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Once")
-            .field("schema", &self.schema)
-            .finish_non_exhaustive()
-    }
-}
-
-impl PartitionStream for Once {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let taken = self
-            .stream
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        // The language admits one reference to a flow's stream, so there is no second reader.
-        taken.unwrap_or_else(|| Box::pin(EmptyRecordBatchStream::new(self.schema.clone())))
-    }
+    stream_table(stream.schema(), stream.map_err(super::engine_error).boxed())
 }
 
 /// Keeps these columns of a frame, in this order.
