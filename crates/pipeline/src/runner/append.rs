@@ -3,7 +3,7 @@
 use berglake_format::commit::Transaction;
 use berglake_format::snapshot::{Append, CommitNotes};
 use berglake_format::write::discard;
-use berglake_format::{ErrorKind, Result, Table, failpoint, properties};
+use berglake_format::{Error, ErrorKind, Result, Table, failpoint, properties};
 use berglake_ingest::progress::FlowId;
 use berglake_ingest::sink::AppendRows;
 
@@ -44,6 +44,7 @@ async fn take(
         rows,
         dead_letters,
     } = batch;
+    let has_dead_letters = dead_letters.is_some();
     let mut dead = DeadLetters::start(run, dead_letters::table_of(run).await?, dead_letters);
     let engine = &run.runner.ordered;
     let counted = inputs::Counter::default();
@@ -52,7 +53,15 @@ async fn take(
         let frame = dataflow::plan_flow(engine, run.flow, &providers).await?;
         drop(providers);
         let frame = checks.flag(engine, frame).await?;
-        sink::write_rows(run, target, frame, checks, &counted).await
+        let written = sink::write_rows(run, target, frame, checks, &counted).await?;
+        if has_dead_letters && !counted.ended() {
+            // What was not read may hold records that are no rows, and they would be lost.
+            discard(target, &written.files).await;
+            return Err(Error::invalid("the query ends before its files are read")
+                .with("flow", &run.flow.name)
+                .help("a condition is never true, or a table that it joins is empty; nothing was recorded"));
+        }
+        Ok(written)
     }
     .await;
     // The stream of rows is gone now, and with it the sender of dead letters.
@@ -69,9 +78,7 @@ async fn take(
             // Where both have failed, the rows stopped because the dead letters could not be kept.
             return Err(match (written, letters) {
                 (_, Err(error)) | (Err(error), _) => error,
-                (Ok(_), Ok(_)) => {
-                    berglake_format::Error::internal("a batch failed without an error")
-                }
+                (Ok(_), Ok(_)) => Error::internal("a batch failed without an error"),
             });
         }
     };

@@ -2,7 +2,8 @@
 //! is pinned before it is read; exactly what was pinned is recorded when it is committed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 
 use arrow::datatypes::SchemaRef;
 use berglake_format::plan::{ScanPlan, SnapshotSelector, appended_rows};
@@ -15,7 +16,7 @@ use berglake_query::IcebergTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::dataflow::{self, Providers};
@@ -51,24 +52,38 @@ pub(super) struct Next {
     pub(super) warnings: Vec<String>,
 }
 
-/// Counts the rows of a stream while they pass.
+/// Counts the rows of a stream while they pass, and sees its end.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Counter(Arc<AtomicU64>);
+pub(super) struct Counter {
+    rows: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
+}
 
 impl Counter {
     /// The same stream, counted.
     pub(super) fn count(&self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
-        let counter = self.0.clone();
+        let (counter, ended) = (self.rows.clone(), self.ended.clone());
         let schema = rows.schema();
-        let counted = rows.inspect_ok(move |batch| {
-            counter.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        let end = futures::stream::poll_fn(move |_| {
+            ended.store(true, Ordering::Relaxed);
+            Poll::Ready(None)
         });
+        let counted = rows
+            .inspect_ok(move |batch| {
+                counter.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            })
+            .chain(end);
         Box::pin(RecordBatchStreamAdapter::new(schema, counted))
+    }
+
+    /// Whether the stream was read to its end.
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// The rows that have passed.
     pub(super) fn rows(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.rows.load(Ordering::Relaxed)
     }
 }
 

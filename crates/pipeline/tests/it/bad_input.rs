@@ -203,3 +203,23 @@ async fn a_pattern_that_matches_nothing_yet_and_a_file_that_is_missing_differ() 
     let error = lake.fails("bronze.events").await;
     assert!(error.contains("data/1.ndjson"), "{error}");
 }
+
+#[tokio::test]
+async fn a_query_that_never_reads_its_files_records_nothing() {
+    let lake = Lake::new(
+        "CREATE OR REFRESH STREAMING TABLE bronze.events
+           TBLPROPERTIES ('berglake.dead-letter' = 'bronze.errors')
+           AS SELECT * FROM STREAM read_files('data/*.ndjson', schema => 'k STRING, v INT')
+           WHERE 1 = 2;",
+    )
+    .await;
+    lake.write("data/1.ndjson", "{\"k\": \"a\", \"v\": 1}\nno record\n");
+    let error = lake.fails("bronze.events").await;
+    assert!(error.contains("ends before its files are read"), "{error}");
+    for table in ["bronze.events", "bronze.errors"] {
+        assert!(
+            lake.table(table).await.current_snapshot().is_none(),
+            "{table}"
+        );
+    }
+}
