@@ -5,4 +5,7 @@
 //!
 //! [specification]: https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml
 
+mod client;
 pub mod protocol;
+
+pub use client::{RequestRetry, RestCatalog, RestCatalogConfig};

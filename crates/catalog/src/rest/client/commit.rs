@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::transport::{Failure, Reply, Request};
-use super::{Inner, Sent, is_doubtful, refusal};
+use super::{Inner, Sent, refusal};
 use crate::rest::protocol::{
     CommitTableRequest, CommitTableResponse, CommitTransactionRequest, endpoints, error_type,
 };
@@ -39,7 +39,7 @@ impl Inner {
         match &changes[..] {
             [] => Ok(CommitOutcome::Committed(Vec::new())),
             [change] => self.commit_one(change).await,
-            _ => self.commit_several(&changes).await,
+            [first, ..] => self.commit_several(first, &changes).await,
         }
     }
 
@@ -63,7 +63,11 @@ impl Inner {
         }
     }
 
-    async fn commit_several(&self, changes: &[TableChange]) -> Result<CommitOutcome> {
+    async fn commit_several(
+        &self,
+        first: &TableChange,
+        changes: &[TableChange],
+    ) -> Result<CommitOutcome> {
         self.need(
             endpoints::COMMIT_TRANSACTION,
             "commit several tables together",
@@ -93,7 +97,9 @@ impl Inner {
                 })
             }
             Verdict::Lost(error, status) => {
-                let (ident, reason) = self.loser(changes, &error, status).await;
+                let loser = self.loser(changes).await;
+                let (ident, reason) =
+                    loser.unwrap_or_else(|| (first.ident.clone(), reason(&error, status)));
                 Ok(CommitOutcome::Conflict { ident, reason })
             }
             Verdict::Refused(error) => Err(error),
@@ -109,12 +115,12 @@ impl Inner {
             Ok(reply) => {
                 let error = self.refused(request, &reply);
                 let is_gone = reply.status == StatusCode::NOT_FOUND
-                    && refusal::error_type(&reply).is_some_and(|said| {
+                    && refusal::type_of(&reply).is_some_and(|said| {
                         // An address that is wrong is no table that is gone.
                         [error_type::NO_SUCH_TABLE, error_type::NO_SUCH_NAMESPACE]
                             .contains(&said.as_str())
                     });
-                if is_doubtful(reply.status) || error.kind() == ErrorKind::UnknownOutcome {
+                if refusal::is_doubtful(&reply) || error.kind() == ErrorKind::UnknownOutcome {
                     Verdict::Unknown(error)
                 } else if is_gone || reply.status == StatusCode::CONFLICT {
                     Verdict::Lost(error, reply.status)
@@ -160,17 +166,12 @@ impl Inner {
 
     /// Which of several tables lost. The answer to a transaction does not say it: what each change
     /// requires is checked against its table as it stands now.
-    async fn loser(
-        &self,
-        changes: &[TableChange],
-        error: &Error,
-        status: StatusCode,
-    ) -> (TableIdent, ConflictReason) {
+    async fn loser(&self, changes: &[TableChange]) -> Option<(TableIdent, ConflictReason)> {
         for change in changes {
             let table = match self.load(&change.ident).await {
                 Ok(table) => table,
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return (change.ident.clone(), ConflictReason::TableGone);
+                    return Some((change.ident.clone(), ConflictReason::TableGone));
                 }
                 // It is certain that the commit was lost; which table it was is a courtesy.
                 Err(_) => continue,
@@ -180,18 +181,10 @@ impl Inner {
                 ..change.clone()
             };
             if let Ok(Err(reason)) = probe.apply(table.metadata(), table.metadata_location()) {
-                return (change.ident.clone(), reason);
+                return Some((change.ident.clone(), reason));
             }
         }
-        let named = changes
-            .iter()
-            .find(|change| error.to_string().contains(&change.ident.to_string()))
-            .or(changes.first());
-        let ident = named.map_or_else(
-            || TableIdent::new(berglake_format::NamespaceIdent::new(String::new()), String::new()),
-            |change| change.ident.clone(),
-        );
-        (ident, reason(error, status))
+        None
     }
 }
 

@@ -12,9 +12,10 @@
 //! | 409 | conflict: planned again |
 //! | 404 that names the table | conflict: the table is gone |
 //! | 400, 401, 403, 406, 422, a redirection | an error; nothing was changed |
-//! | the connection was refused, 429 to the end of the tries | an error; nothing was changed |
-//! | 5xx, a timeout, a connection that broke, a 2xx that broke off | unknown |
-//! | 503, then anything but 2xx | unknown: the first try may have been carried out |
+//! | the connection was refused, or 429 to the end of the tries | an error; nothing was changed |
+//! | 503 of berglake's own server to the end of the tries | an error; nothing was changed |
+//! | another 5xx, a timeout, a connection that broke, a 2xx that broke off | unknown |
+//! | a gateway's 503, then anything but 2xx | unknown: the first try may have been carried out |
 //!
 //! A change that is no commit of a table (create, drop, rename, …) and whose answer was lost is
 //! looked for in the catalog and, where it is not there, sent again under the same `Idempotency-Key`.
@@ -40,7 +41,7 @@ use berglake_format::{
     Environment, Error, ErrorKind, NamespaceIdent, Result, Secret, Table, TableIdent,
 };
 use http::header::HeaderName;
-use http::{Method, StatusCode};
+use http::Method;
 use serde::de::DeserializeOwned;
 
 use super::protocol::{ConfigResponse, Paths, encode_segment};
@@ -285,11 +286,12 @@ impl Inner {
         Look: Fn() -> Looking,
         Looking: Future<Output = Result<Found<T>>>,
     {
-        let mut doubt = None;
+        let mut doubt: Option<Error> = None;
         let mut rounds = 0;
         loop {
             let sent = self.send(request).await;
             doubt = sent.doubt.or(doubt);
+            // What the last try proves: nothing, or that it was refused.
             let refusal = match sent.result {
                 Ok(reply) if reply.status.is_success() => match accept(&reply) {
                     Ok(value) => return Ok(value),
@@ -298,7 +300,7 @@ impl Inner {
                         None
                     }
                 },
-                Ok(reply) if is_doubtful(reply.status) => {
+                Ok(reply) if refusal::is_doubtful(&reply) => {
                     doubt = Some(self.refused(request, &reply));
                     None
                 }
@@ -309,41 +311,32 @@ impl Inner {
                     None
                 }
             };
-            let Some(lost) = &doubt else {
-                return Err(refusal.unwrap_or_else(|| Error::internal("a refusal was lost")));
-            };
-            tracing::warn!(%request, error = %lost, "the answer of the catalog was lost, looking for the change");
-            match look().await {
-                Ok(Found::Done(value)) => return Ok(value),
-                Ok(Found::Never(error)) => return Err(error),
-                // It was refused and is not there.
-                Ok(Found::Not) if refusal.is_some() => {
-                    return Err(refusal.unwrap_or_else(|| Error::internal("a refusal was lost")));
+            match (&doubt, refusal) {
+                (None, Some(refusal)) => return Err(refusal),
+                (doubt, refusal) => {
+                    let lost = doubt.as_ref().map(ToString::to_string);
+                    tracing::warn!(%request, lost, "the catalog's answer was lost, looking for the change");
+                    match look().await {
+                        Ok(Found::Done(value)) => return Ok(value),
+                        Ok(Found::Never(error)) => return Err(error),
+                        Ok(Found::Not) => {
+                            if let Some(refusal) = refusal {
+                                return Err(refusal);
+                            }
+                        }
+                        Err(error) => return Err(unknown(request, error)),
+                    }
                 }
-                Ok(Found::Not) => {}
-                Err(error) => return Err(unknown(request, error)),
             }
             rounds += 1;
             let jitter = self.environment.ids().uuid().as_u64_pair().1;
-            match (self.retry.wait(rounds, None, jitter), doubt.take()) {
-                (Some(wait), lost) => {
-                    // Its answer was lost, so it may still arrive.
-                    doubt = lost;
-                    tokio::time::sleep(wait).await;
-                }
-                (None, lost) => {
-                    let lost = lost.unwrap_or_else(|| Error::internal("a doubt was lost"));
-                    return Err(unknown(request, lost));
-                }
-            }
+            let Some(wait) = self.retry.wait(rounds, None, jitter) else {
+                let cause = doubt.unwrap_or_else(|| Error::internal("no try gave an answer"));
+                return Err(unknown(request, cause));
+            };
+            tokio::time::sleep(wait).await;
         }
     }
-}
-
-/// Whether the request may have been carried out although the answer is no success.
-fn is_doubtful(status: StatusCode) -> bool {
-    status == StatusCode::REQUEST_TIMEOUT
-        || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
 
 fn unknown(request: &Request, cause: Error) -> Error {

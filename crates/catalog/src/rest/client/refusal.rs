@@ -3,66 +3,72 @@
 use berglake_format::{Error, ErrorKind};
 use http::StatusCode;
 use http::header::LOCATION;
-use serde::Deserialize;
 
 use super::transport::{Reply, Request};
-use crate::rest::protocol::error_type;
+use crate::rest::protocol::{ErrorModel, ErrorResponse, error_type};
 
 /// The characters of a body that is no error of the specification that are worth showing.
 const EXCERPT: usize = 200;
 
-/// The error model of the specification, as much of it as is there. `kind` and `help` are what
-/// berglake's own server adds.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Model {
-    message: Option<String>,
-    #[serde(rename = "type")]
-    error_type: Option<String>,
-    kind: Option<String>,
-    help: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Body {
-    error: Model,
-}
-
 /// The model in an answer; none where it comes from something else than an Iceberg catalog.
-fn model(reply: &Reply) -> Option<Model> {
-    let body: Body = serde_json::from_slice(&reply.body).ok()?;
+fn model(reply: &Reply) -> Option<ErrorModel> {
+    let body: ErrorResponse = serde_json::from_slice(&reply.body).ok()?;
     Some(body.error)
 }
 
 /// The type that an answer names.
-pub(super) fn error_type(reply: &Reply) -> Option<String> {
-    model(reply)?.error_type
+pub(super) fn type_of(reply: &Reply) -> Option<String> {
+    Some(model(reply)?.error_type)
+}
+
+/// Whether the request may have been carried out although the answer is no success.
+///
+/// A gateway answers 5xx in the name of a server that may have done its work. An answer that is
+/// certainly of berglake's server, and says that the server is busy, is a proof.
+pub(super) fn is_doubtful(reply: &Reply) -> bool {
+    let status = reply.status;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let kind = model(reply).and_then(|model| known_kind(&model.kind?));
+        return !matches!(kind, Some(ErrorKind::Unavailable | ErrorKind::Denied));
+    }
+    status == StatusCode::REQUEST_TIMEOUT
+        || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
 
 /// An answer as the error that it stands for.
 pub(super) fn error(base: &str, request: &Request, reply: &Reply) -> Error {
     let model = model(reply);
     let foreign = model.is_none();
-    let Model {
+    let ErrorModel {
         message,
         error_type,
         kind,
         help,
+        ..
     } = model.unwrap_or_default();
     let said = kind.as_deref().and_then(known_kind);
-    let kind = said.unwrap_or_else(|| kind_of(reply.status, error_type.as_deref()));
-    let message = match message.filter(|message| !message.trim().is_empty()) {
-        Some(message) => message,
-        None => format!("the catalog answered {}", reply.status),
+    // Our own server has said which catalog it is in its message.
+    let ours = said.is_some();
+    let kind = said.unwrap_or_else(|| kind_of(reply.status, &error_type));
+    let message = if message.trim().is_empty() {
+        format!("the catalog answered {}", reply.status)
+    } else {
+        // Clients that know no advice find it in the message.
+        let advice = help.as_ref().map(|help| format!("; {help}"));
+        let bare = advice.and_then(|advice| message.strip_suffix(&advice).map(str::to_string));
+        bare.unwrap_or(message)
     };
-    let mut error = Error::new(kind, message).with("catalog", base);
+    let mut error = Error::new(kind, message);
+    if !ours {
+        error = error.with("catalog", base);
+    }
     if foreign {
         error = error.with("request", request);
         if let Some(excerpt) = excerpt(&reply.body) {
             error = error.with("answer", excerpt);
         }
     }
-    match help.or_else(|| advice(reply, kind, foreign)) {
+    match help.or_else(|| advice(reply, foreign)) {
         Some(help) => error.help(help),
         None => error,
     }
@@ -93,10 +99,10 @@ fn known_kind(name: &str) -> Option<ErrorKind> {
     .find(|kind| kind.as_str() == name)
 }
 
-fn kind_of(status: StatusCode, error_type: Option<&str>) -> ErrorKind {
+fn kind_of(status: StatusCode, error_type: &str) -> ErrorKind {
     match error_type {
-        Some(error_type::COMMIT_STATE_UNKNOWN) => return ErrorKind::UnknownOutcome,
-        Some(error_type::UNSUPPORTED_OPERATION) => return ErrorKind::Unsupported,
+        error_type::COMMIT_STATE_UNKNOWN => return ErrorKind::UnknownOutcome,
+        error_type::UNSUPPORTED_OPERATION => return ErrorKind::Unsupported,
         _ => {}
     }
     match status.as_u16() {
@@ -104,7 +110,7 @@ fn kind_of(status: StatusCode, error_type: Option<&str>) -> ErrorKind {
         404 => ErrorKind::NotFound,
         405 | 406 | 501 => ErrorKind::Unsupported,
         409 => match error_type {
-            Some(error_type::ALREADY_EXISTS) => ErrorKind::AlreadyExists,
+            error_type::ALREADY_EXISTS => ErrorKind::AlreadyExists,
             _ => ErrorKind::Conflict,
         },
         408 | 429 | 500.. => ErrorKind::Unavailable,
@@ -113,19 +119,19 @@ fn kind_of(status: StatusCode, error_type: Option<&str>) -> ErrorKind {
     }
 }
 
-fn advice(reply: &Reply, kind: ErrorKind, foreign: bool) -> Option<String> {
+fn advice(reply: &Reply, foreign: bool) -> Option<String> {
     if reply.status.is_redirection() {
         let to = reply.header(LOCATION).unwrap_or("another address");
         return Some(format!(
             "the server sends the request on to {to}: name that address in catalog.uri"
         ));
     }
-    match kind {
-        ErrorKind::Denied => Some(
+    match reply.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(
             "check catalog.token (BERGLAKE_CATALOG__TOKEN) and what it may do in the catalog"
                 .to_string(),
         ),
-        ErrorKind::NotFound if foreign => {
+        StatusCode::NOT_FOUND if foreign => {
             Some("check that catalog.uri is the address of an Iceberg REST catalog".to_string())
         }
         _ => None,
@@ -152,14 +158,17 @@ mod tests {
 
     use super::*;
 
-    fn said(status: u16, body: &str) -> Error {
-        let reply = Reply {
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::from_iter([(LOCATION, HeaderValue::from_static("https://b"))]),
             body: Bytes::from(body.to_string()),
-        };
+        }
+    }
+
+    fn said(status: u16, body: &str) -> Error {
         let request = Request::new(Method::GET, "/v1/config".to_string());
-        error("http://a", &request, &reply)
+        error("http://a", &request, &reply(status, body))
     }
 
     fn model(status: u16, error_type: &str) -> Error {
@@ -216,7 +225,26 @@ mod tests {
                 "kind":"corrupt","help":"mend it","stack":null}}"#,
         );
         assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert_eq!(error.to_string(), "no; mend it");
+        let error = said(
+            400,
+            r#"{"error":{"message":"no (x: 1); mend it","code":400,"help":"mend it"}}"#,
+        );
+        assert_eq!(error.to_string(), "no (x: 1); mend it");
         assert_eq!(error.advice(), Some("mend it"));
-        assert_eq!(error.to_string(), "no (catalog: http://a); mend it");
+    }
+
+    #[test]
+    fn only_our_own_server_can_be_busy_for_certain() {
+        let doubtful = |status, body: &str| is_doubtful(&reply(status, body));
+        assert!(!doubtful(503, r#"{"error":{"kind":"unavailable"}}"#));
+        assert!(doubtful(503, r#"{"error":{"kind":"unknown-outcome"}}"#));
+        assert!(doubtful(503, r#"{"error":{"message":"busy"}}"#));
+        for status in [408, 500, 502, 503, 504] {
+            assert!(doubtful(status, "<html>"), "{status}");
+        }
+        for status in [301, 400, 401, 404, 409, 429, 501] {
+            assert!(!doubtful(status, "<html>"), "{status}");
+        }
     }
 }

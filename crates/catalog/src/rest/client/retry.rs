@@ -102,10 +102,10 @@ pub(super) async fn send(
             return Sent { result, doubt };
         };
         tracing::debug!(%request, tries, ?wait, "the catalog is asked again");
-        // A proxy says 503 too, and not always before the server behind it has done its work.
+        // A gateway says 503 too, and not always before the server behind it has done its work.
         if let Ok(reply) = &result
             && !request.is_safe()
-            && reply.status == StatusCode::SERVICE_UNAVAILABLE
+            && super::refusal::is_doubtful(reply)
         {
             doubt = Some(super::refusal::error(transport.base(), request, reply));
         }
