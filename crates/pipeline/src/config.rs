@@ -381,11 +381,10 @@ impl Reader<'_> {
             }
             _ => {
                 let scheme = uri.split([':', '/']).next().unwrap_or_default();
-                let error = Error::invalid(format!("{scheme:?} is no kind of catalog"))
-                    .help(
-                        "write sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or \
+                let error = Error::invalid(format!("{scheme:?} is no kind of catalog")).help(
+                    "write sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or \
                          http://HOST:PORT of a REST catalog",
-                    );
+                );
                 return Err(self.at(PATH, error));
             }
         };

@@ -158,13 +158,21 @@ async fn all_pages_are_read_and_a_listing_without_end_is_an_error() {
     let page = |names: &[&str], next: Value| json!({"namespaces": names.iter().map(|n| [n]).collect::<Vec<_>>(), "next-page-token": next});
     let server = Scripted::new(&[
         ("GET /v1/config", 200, json!({"overrides": null})),
-        ("GET /v1/namespaces?pageToken=", 200, page(&["b"], json!("t 1"))),
+        (
+            "GET /v1/namespaces?pageToken=",
+            200,
+            page(&["b"], json!("t 1")),
+        ),
         (
             "GET /v1/namespaces?pageToken=t%201",
             200,
             page(&[], json!("t2")),
         ),
-        ("GET /v1/namespaces?pageToken=t2", 200, page(&["a"], Value::Null)),
+        (
+            "GET /v1/namespaces?pageToken=t2",
+            200,
+            page(&["a"], Value::Null),
+        ),
         (
             "GET /v1/namespaces/n/tables?pageToken=",
             200,
@@ -210,7 +218,10 @@ async fn what_the_server_does_not_have_is_not_asked_for() {
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let text = error.to_string();
-    assert!(text.contains("several tables") && text.contains("n.a, n.b"), "{text}");
+    assert!(
+        text.contains("several tables") && text.contains("n.a, n.b"),
+        "{text}"
+    );
     assert!(error.advice().is_some());
     for error in [
         catalog.create_table(table("n", "t")).await.unwrap_err(),
@@ -315,13 +326,21 @@ async fn answers_that_are_not_as_specified_are_errors_that_name_the_table() {
         ("GET /v1/config", 200, json!({})),
         ("GET /v1/namespaces/n/tables/newer", 200, newer),
         ("GET /v1/namespaces/n/tables/homeless", 200, homeless),
-        ("GET /v1/namespaces/n/tables/empty", 200, json!({"metadata": {}})),
+        (
+            "GET /v1/namespaces/n/tables/empty",
+            200,
+            json!({"metadata": {}}),
+        ),
         ("GET /v1/namespaces/n/tables/text", 200, json!("no JSON")),
     ])
     .await;
     let catalog = server.connect().await.unwrap();
     for (name, kind, expected) in [
-        ("newer", ErrorKind::Unsupported, "\"name\" has the type \"variant\""),
+        (
+            "newer",
+            ErrorKind::Unsupported,
+            "\"name\" has the type \"variant\"",
+        ),
         ("homeless", ErrorKind::Corrupt, "n.homeless"),
         ("empty", ErrorKind::Corrupt, "n.empty"),
         ("text", ErrorKind::Corrupt, "tables/text"),

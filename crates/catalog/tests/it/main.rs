@@ -9,6 +9,7 @@
 mod backends;
 mod bridge;
 mod conformance;
+mod foreign;
 mod purge;
 mod races;
 mod stores;

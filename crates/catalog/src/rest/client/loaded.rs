@@ -150,7 +150,10 @@ mod tests {
         tables.put(&ident("d"), loaded(10, None));
         assert!(tables.get(&ident("a"), 0).is_some(), "twice counts once");
         tables.put(&ident("a"), loaded(31, None));
-        assert!(tables.get(&ident("a"), 0).is_none(), "larger than the bound");
+        assert!(
+            tables.get(&ident("a"), 0).is_none(),
+            "larger than the bound"
+        );
     }
 
     #[test]

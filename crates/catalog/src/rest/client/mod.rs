@@ -40,8 +40,8 @@ use berglake_format::storage::{Location, Storage, StorageConfig};
 use berglake_format::{
     Environment, Error, ErrorKind, NamespaceIdent, Result, Secret, Table, TableIdent,
 };
-use http::header::HeaderName;
 use http::Method;
+use http::header::HeaderName;
 use serde::de::DeserializeOwned;
 
 use super::protocol::{ConfigResponse, Paths, encode_segment};

@@ -21,15 +21,18 @@ impl Inner {
             can_be_addressed(parent)?;
         }
         let mut all: Vec<NamespaceIdent> = self
-            .pages(|| {
-                let request = Request::new(Method::GET, self.paths.namespaces());
-                match parent {
-                    Some(parent) => request.query("parent", self.paths.encode(parent)),
-                    None => request,
-                }
-            }, |page: ListNamespacesResponse| (page.namespaces, page.next_page_token))
+            .pages(
+                || {
+                    let request = Request::new(Method::GET, self.paths.namespaces());
+                    match parent {
+                        Some(parent) => request.query("parent", self.paths.encode(parent)),
+                        None => request,
+                    }
+                },
+                |page: ListNamespacesResponse| (page.namespaces, page.next_page_token),
+            )
             .await?;
-        all.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        all.sort_unstable_by(|a, b| a.iter().cmp(b.iter()));
         all.dedup();
         Ok(all)
     }
@@ -71,12 +74,12 @@ impl Inner {
         properties: HashMap<String, String>,
     ) -> Result<()> {
         self.need(endpoints::CREATE_NAMESPACE, "create namespaces")?;
-        let request = self
-            .mutation(Method::POST, self.paths.namespaces())
-            .json(&CreateNamespaceRequest {
-                namespace: namespace.clone(),
-                properties: properties.clone(),
-            })?;
+        let request =
+            self.mutation(Method::POST, self.paths.namespaces())
+                .json(&CreateNamespaceRequest {
+                    namespace: namespace.clone(),
+                    properties: properties.clone(),
+                })?;
         let look = || async {
             match self.load_namespace(namespace).await {
                 // A namespace that somebody else made in the same way is as good.
@@ -124,7 +127,8 @@ impl Inner {
             })?;
         let look = || async {
             let there = self.load_namespace(namespace).await?;
-            let done = holds(&there, &updates) && removals.iter().all(|key| !there.contains_key(key));
+            let done =
+                holds(&there, &updates) && removals.iter().all(|key| !there.contains_key(key));
             Ok(if done { Found::Done(()) } else { Found::Not })
         };
         self.change(&request, |_| Ok(()), look).await
@@ -157,11 +161,10 @@ fn holds(there: &HashMap<String, String>, asked: &HashMap<String, String>) -> bo
 pub(super) fn can_be_addressed(namespace: &NamespaceIdent) -> Result<()> {
     for level in namespace.iter() {
         if !is_segment(level) || level.contains('\u{1f}') {
-            return Err(Error::not_found(format!(
-                "there is no namespace {}",
-                namespace.join(".")
-            ))
-            .help("no catalog can have a namespace of this name"));
+            return Err(
+                Error::not_found(format!("there is no namespace {}", namespace.join(".")))
+                    .help("no catalog can have a namespace of this name"),
+            );
         }
     }
     Ok(())

@@ -193,7 +193,11 @@ mod tests {
             (422, "UnprocessableEntityException", ErrorKind::InvalidInput),
             (429, "SlowDownException", ErrorKind::Unavailable),
             (500, "InternalServerError", ErrorKind::Unavailable),
-            (500, "CommitStateUnknownException", ErrorKind::UnknownOutcome),
+            (
+                500,
+                "CommitStateUnknownException",
+                ErrorKind::UnknownOutcome,
+            ),
             (503, "ServiceUnavailableException", ErrorKind::Unavailable),
         ] {
             let error = model(status, name);

@@ -193,7 +193,9 @@ impl Inner {
         let accept = |reply: &Reply| self.loaded_table(ident, &request, reply);
         let look = || async {
             match self.load(ident).await {
-                Ok(table) if Location::parse(table.metadata_location()).is_ok_and(|at| at == file) => {
+                Ok(table)
+                    if Location::parse(table.metadata_location()).is_ok_and(|at| at == file) =>
+                {
                     Ok(Found::Done(table))
                 }
                 Ok(_) => Ok(Found::Never(self.exists(ident))),
@@ -239,12 +241,12 @@ impl Inner {
         self.need(endpoints::RENAME_TABLE, "rename tables")?;
         self.check_address(from)?;
         let before = self.uuid_of(from).await?;
-        let request = self
-            .mutation(Method::POST, self.paths.rename())
-            .json(&RenameTableRequest {
-                source: from.clone(),
-                destination: to.clone(),
-            })?;
+        let request =
+            self.mutation(Method::POST, self.paths.rename())
+                .json(&RenameTableRequest {
+                    source: from.clone(),
+                    destination: to.clone(),
+                })?;
         let look = || async {
             Ok(if before.is_some() && self.uuid_of(to).await? == before {
                 Found::Done(())

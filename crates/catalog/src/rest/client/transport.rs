@@ -7,6 +7,7 @@ use berglake_format::{Error, ErrorKind, Result, Secret};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
+use opentelemetry::propagation::Injector;
 use serde::Serialize;
 use url::Url;
 
@@ -141,11 +142,11 @@ impl Transport {
         if let Some(token) = &token
             && bearer(token).is_none()
         {
-            return Err(
-                Error::invalid("the catalog's token has characters that no header can hold")
-                    .with("catalog", &base)
-                    .help("check catalog.token for line breaks"),
-            );
+            return Err(Error::invalid(
+                "the catalog's token has characters that no header can hold",
+            )
+            .with("catalog", &base)
+            .help("check catalog.token for line breaks"));
         }
         let client = reqwest::Client::builder()
             .user_agent(concat!("berglake/", env!("CARGO_PKG_VERSION")))
@@ -187,6 +188,7 @@ impl Transport {
         if let Some(value) = self.token.as_ref().and_then(bearer) {
             builder = builder.header(AUTHORIZATION, value);
         }
+        builder = builder.headers(trace_headers());
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
@@ -207,9 +209,11 @@ impl Transport {
                 headers,
                 body,
             }),
-            Err(error) => Err(Failure::Lost(
-                self.explain(request, "the catalog's answer broke off", error),
-            )),
+            Err(error) => Err(Failure::Lost(self.explain(
+                request,
+                "the catalog's answer broke off",
+                error,
+            ))),
         }
     }
 
@@ -234,6 +238,25 @@ impl Transport {
             .with("request", request)
             .source_error(innermost(&error.without_url()))
     }
+}
+
+/// The headers by which the server's spans become part of the caller's trace, where there is one.
+fn trace_headers() -> HeaderMap {
+    struct Carrier(HeaderMap);
+    impl Injector for Carrier {
+        fn set(&mut self, key: &str, value: String) {
+            let name = HeaderName::from_bytes(key.as_bytes());
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&value)) {
+                self.0.insert(name, value);
+            }
+        }
+    }
+    let mut carrier = Carrier(HeaderMap::new());
+    let context = opentelemetry::Context::current();
+    opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.inject_context(&context, &mut carrier);
+    });
+    carrier.0
 }
 
 /// The token as a header that is not printed in logs either.
@@ -262,8 +285,10 @@ fn checked_uri(uri: &str) -> Result<String> {
         return Err(wrong("the catalog's URI is no http or https URL"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("the catalog's URI must not hold a user or a password")
-            .help("give the credential as catalog.token"));
+        return Err(
+            wrong("the catalog's URI must not hold a user or a password")
+                .help("give the credential as catalog.token"),
+        );
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("the catalog's URI must end with its path"));
