@@ -5,6 +5,8 @@ mod commit;
 mod create;
 mod database;
 mod fault;
+mod journal;
+mod migrate;
 mod namespaces;
 mod overlap;
 mod schema;
@@ -27,6 +29,7 @@ use tokio::sync::Mutex;
 use crate::{Catalog, NewTable};
 use cache::MetadataCache;
 use database::{Database, Row};
+pub use journal::{AuditRecord, Journal, MetricsReport};
 
 /// Settings of a [`SqlCatalog`].
 #[derive(Debug, Clone)]
@@ -157,6 +160,14 @@ impl SqlCatalog {
         metadata_location: &str,
     ) -> Result<Table> {
         self.0.register_table(ident, metadata_location, true).await
+    }
+
+    /// Where the table's metadata is now; none if there is no such table. It changes with each commit.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn metadata_location(&self, ident: &TableIdent) -> Result<Option<String>> {
+        self.0.pointer(ident).await
     }
 
     /// Clock, identifiers and identity that this catalog gives to its tables.

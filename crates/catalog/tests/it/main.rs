@@ -11,5 +11,6 @@ mod bridge;
 mod conformance;
 mod purge;
 mod races;
+mod server;
 mod stores;
 mod support;
