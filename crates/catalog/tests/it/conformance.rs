@@ -13,6 +13,7 @@ use iceberg::spec::{
 };
 use iceberg::{TableRequirement, TableUpdate};
 
+use crate::creations;
 use crate::support::*;
 
 /// Runs the whole suite on an empty catalog.
@@ -29,7 +30,7 @@ pub async fn suite(catalog: &dyn Catalog) {
     commits_of_several_tables(catalog).await;
     stale_snapshots(catalog).await;
     old_metadata(catalog).await;
-    creations_by_commit(catalog).await;
+    creations::by_commit(catalog).await;
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
@@ -610,79 +611,5 @@ async fn old_metadata(catalog: &dyn Catalog) {
         let files = files(&table).await;
         assert_eq!(files.len(), left, "{name}");
         assert!(files.iter().any(|file| file == table.metadata_location()));
-    }
-}
-
-/// A commit that requires that there is no table makes it, with the ids that it brings.
-async fn creations_by_commit(catalog: &dyn Catalog) {
-    catalog
-        .create_namespace(&namespace("made"), HashMap::new())
-        .await
-        .unwrap();
-    let creation = |ident: &berglake_format::TableIdent, owner: &str| TableChange {
-        ident: ident.clone(),
-        requirements: vec![TableRequirement::NotExist],
-        updates: vec![
-            TableUpdate::AddSchema { schema: schema() },
-            TableUpdate::SetCurrentSchema { schema_id: -1 },
-            TableUpdate::AddSpec {
-                spec: UnboundPartitionSpec::default(),
-            },
-            TableUpdate::SetDefaultSpec { spec_id: -1 },
-            TableUpdate::SetProperties {
-                updates: properties(&[("owner", owner)]),
-            },
-        ],
-    };
-    let t = ident("made", "t");
-    let made = committed(catalog.commit(vec![creation(&t, "ann")]).await.unwrap());
-    let loaded = catalog.load(&t).await.unwrap();
-    assert_eq!(loaded.metadata_location(), made[0].metadata_location());
-    assert_eq!(loaded.metadata().properties()["owner"], "ann");
-    let ids: Vec<i32> = loaded
-        .schema()
-        .as_struct()
-        .fields()
-        .iter()
-        .map(|field| field.id)
-        .collect();
-    assert_eq!(ids, [10, 20]);
-    let location = loaded.location().unwrap();
-    assert!(location.is_within(catalog.warehouse()), "{location}");
-
-    let (lost, reason) = conflict(catalog.commit(vec![creation(&t, "bob")]).await.unwrap());
-    assert_eq!(lost, t);
-    assert!(matches!(reason, ConflictReason::Requirement(_)), "{reason}");
-    let owner = catalog.load(&t).await.unwrap();
-    assert_eq!(owner.metadata().properties()["owner"], "ann");
-
-    // With another table it is made together or not at all.
-    let u = ident("made", "u");
-    let mut stale = set(&t, &loaded, &[("n", "1")]);
-    stale
-        .requirements
-        .push(TableRequirement::CurrentSchemaIdMatch {
-            current_schema_id: 99,
-        });
-    let outcome = catalog.commit(vec![creation(&u, "ann"), stale]).await;
-    conflict(outcome.unwrap());
-    assert!(!catalog.table_exists(&u).await.unwrap());
-    let both = vec![creation(&u, "ann"), set(&t, &loaded, &[("n", "1")])];
-    committed(catalog.commit(both).await.unwrap());
-    assert!(catalog.table_exists(&u).await.unwrap());
-
-    let nowhere = creation(&ident("no_such", "t"), "ann");
-    let result = catalog.commit(vec![nowhere]).await;
-    assert_eq!(kind(result), ErrorKind::NotFound);
-    let empty = TableChange {
-        updates: Vec::new(),
-        ..creation(&ident("made", "empty"), "ann")
-    };
-    assert_eq!(
-        kind(catalog.commit(vec![empty]).await),
-        ErrorKind::InvalidInput
-    );
-    for table in [t, u] {
-        catalog.drop_table(&table, true).await.unwrap();
     }
 }

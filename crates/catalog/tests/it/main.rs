@@ -9,6 +9,7 @@
 mod backends;
 mod bridge;
 mod conformance;
+mod creations;
 mod purge;
 mod races;
 mod server;
