@@ -12,7 +12,7 @@ use iceberg::TableUpdate;
 use iceberg::spec::{FormatVersion, TableMetadata};
 use tokio::sync::MutexGuard;
 
-use super::create::Inserted;
+use super::create::{Inserted, check_decimals};
 use super::database::Write;
 use super::fault::{Cause, CommitFault, Fault};
 use super::{Inner, Pointer, check_length, joined, schema};
@@ -169,6 +169,11 @@ impl Inner {
             Ok(metadata) => metadata,
             Err(reason) => return Ok(Staging::Lost(reason)),
         };
+        for update in &change.updates {
+            if let TableUpdate::AddSchema { schema } = update {
+                check_decimals(schema).map_err(|error| error.with("table", ident))?;
+            }
+        }
         if let Some(reason) = old_deletes(&change.updates, &metadata) {
             return Ok(Staging::Lost(reason));
         }

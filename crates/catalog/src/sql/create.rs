@@ -8,7 +8,8 @@ use berglake_format::storage::Location;
 use berglake_format::write::check_partitioning;
 use berglake_format::{Error, ErrorKind, Result, Table, TableIdent, failpoint};
 use iceberg::spec::{
-    FormatVersion, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec,
+    FormatVersion, NestedFieldRef, PrimitiveType, Schema, SortOrder, TableMetadata,
+    TableMetadataBuilder, Type,
 };
 
 use super::database::Write;
@@ -104,10 +105,7 @@ impl Inner {
         // The builder gives the columns fresh ids, and maps partition and sort fields by name.
         let metadata = TableMetadataBuilder::new(
             table.schema.clone(),
-            table
-                .partition_spec
-                .clone()
-                .unwrap_or_else(UnboundPartitionSpec::default),
+            table.partition_spec.clone().unwrap_or_default(),
             table
                 .sort_order
                 .clone()
@@ -121,7 +119,7 @@ impl Inner {
         .build()
         .map_err(|error| does_not_fit(ident, error))?
         .metadata;
-        self.check_new_table(ident, &metadata)
+        self.check_new_table(&metadata)
             .map_err(|error| error.with("table", ident))?;
         if let Some(neighbour) = self.neighbour(&location).await? {
             // The neighbour may be a table of this name that was created a moment ago.
@@ -137,6 +135,7 @@ impl Inner {
     pub(super) fn check_new_table(&self, metadata: &TableMetadata) -> Result<Location> {
         let location = Location::parse(metadata.location())?;
         self.inside_warehouse(&location)?;
+        check_decimals(metadata.current_schema())?;
         // A table that could never be filled is refused before it exists.
         check_partitioning(metadata.default_partition_spec(), metadata.current_schema())?;
         Ok(location)
@@ -334,6 +333,31 @@ impl Inner {
             tracing::warn!(%error, path = pointer, "a metadata file that is not used stays behind");
         }
     }
+}
+
+/// Refuses decimals that no file can hold; the `iceberg` crate takes any.
+pub(super) fn check_decimals(schema: &Schema) -> Result<()> {
+    fn walk(fields: &[NestedFieldRef]) -> Result<()> {
+        for field in fields {
+            match field.field_type.as_ref() {
+                Type::Primitive(PrimitiveType::Decimal { precision, scale })
+                    if *precision == 0 || *precision > 38 || scale > precision =>
+                {
+                    return Err(Error::invalid(format!(
+                        "decimal({precision}, {scale}) is no type: a decimal has 1 to 38 digits, \
+                         and at most as many after the point"
+                    ))
+                    .with("column", &field.name));
+                }
+                Type::Primitive(_) => {}
+                Type::Struct(inner) => walk(inner.fields())?,
+                Type::List(list) => walk(std::slice::from_ref(&list.element_field))?,
+                Type::Map(map) => walk(&[map.key_field.clone(), map.value_field.clone()])?,
+            }
+        }
+        Ok(())
+    }
+    walk(schema.as_struct().fields())
 }
 
 fn does_not_fit(ident: &TableIdent, error: iceberg::Error) -> Error {

@@ -99,7 +99,7 @@ async fn paths(server: &Server) {
         ("/v1/namespaces/%FF%FE", 400),
         ("/v1/namespaces/%zz", 400),
         ("/v1/namespaces/host/tables/%", 400),
-        ("/v1/namespaces//tables", 404),
+        ("/v1/namespaces//tables", 400),
         ("/v1//namespaces", 404),
         ("/v1/namespaces/host'%20OR%20'1'='1", 404),
         ("/v1/namespaces/host/tables?pageToken=%FF", 400),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use berglake_catalog::SqlCatalog;
 use berglake_catalog::rest::server::{CatalogServer, ServerOptions};
+use berglake_format::Environment;
 use berglake_format::commit::Committer;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -167,8 +168,9 @@ pub fn set(uuid: &Value, pairs: Value) -> Value {
 
 /// A snapshot without files that becomes the head of a branch, after this one if there is one.
 pub fn snapshot(id: i64, parent: Option<i64>, sequence: i64, branch: &str) -> Vec<Value> {
+    let now = Environment::default().clock().now_millis();
     let mut snapshot = json!({
-        "snapshot-id": id, "sequence-number": sequence, "timestamp-ms": 4_000_000_000_000_i64 + id,
+        "snapshot-id": id, "sequence-number": sequence, "timestamp-ms": now,
         "manifest-list": format!("file:///nowhere/{id}.avro"), "schema-id": 0,
         "summary": {"operation": "append"}
     });
