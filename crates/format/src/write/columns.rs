@@ -1,6 +1,6 @@
 //! The columns of a row group while it is written, each with its encoder.
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use tokio::task::JoinHandle;
