@@ -33,11 +33,10 @@ demo: build ## run the movies example from raw files to gold tables and through 
 	@BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' BERGLAKE_DEMO_DIR='$(TARGET_DIR)/demo/movies' \
 	  sh examples/movies/demo.sh
 
-# There are no examples, but naming them makes cargo choose the features of dependencies as it does
-# for tests, and berglake-query is named because its tests ask for features that nobody else does.
-# `demo` and `test` then share one build of the dependencies, which is most of the time.
+# The whole workspace and `--examples` make cargo choose the features of dependencies as it does for
+# tests: `demo` and `test` then share one build of the dependencies, which is most of the time.
 build: ## build the berglake binary (dev profile)
-	$(CARGO) build --locked -p berglake -p berglake-query --bins --examples
+	$(CARGO) build --locked --workspace --bins --examples
 
 # With the places at which tests kill the real binary; a build that people use has none of them.
 test: ## run all Rust tests (unit, doc, property, the real binary)

@@ -1,6 +1,6 @@
 //! Dependencies between the workspace's crates point one way:
-//! `format ← catalog ← {query, ingest} ← {maintenance, pipeline} ← services`, with `telemetry` below
-//! all. Siblings never depend on each other, and nothing in the workspace depends on a service.
+//! `format ← catalog ← {query, ingest} ← {maintenance, pipeline} ← host ← roles ← berglake`, with
+//! `telemetry` below all. Siblings never depend on each other, and nothing depends on the binary.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,10 +17,16 @@ enum Layer {
     Engines,
     /// `maintenance` and `pipeline`.
     Flows,
-    /// The composition roots.
-    Services,
-    /// Programs that measure the crates: not published, nothing depends on them.
-    Benches,
+    /// What every role has.
+    Host,
+    /// The roles, each a composition root.
+    Roles,
+    /// The binary, which starts the roles.
+    Binary,
+    /// Programs beside the platform: they feed, measure or test it, and nothing of it depends on them.
+    Beside,
+    /// The tests from outside, which use the feeders.
+    Outside,
 }
 
 /// The layer of the crate in `folder`, a path relative to the root of the workspace.
@@ -34,8 +40,11 @@ fn layer(folder: &Utf8Path) -> Option<Layer> {
         "crates/catalog" => Some(Layer::Catalog),
         "crates/query" | "crates/ingest" => Some(Layer::Engines),
         "crates/maintenance" | "crates/pipeline" => Some(Layer::Flows),
-        "benches" => Some(Layer::Benches),
-        other if other.starts_with("services/") => Some(Layer::Services),
+        "services/host" => Some(Layer::Host),
+        "services/berglake" => Some(Layer::Binary),
+        other if other.starts_with("services/") => Some(Layer::Roles),
+        "examples/producer" | "benches" => Some(Layer::Beside),
+        "integration-tests/e2e" => Some(Layer::Outside),
         _ => None,
     }
 }
@@ -74,7 +83,7 @@ fn violations(
         .into_iter()
         .filter_map(|(from, to)| {
             let (from_layer, to_layer) = (layer_of(&from)?, layer_of(&to)?);
-            (to_layer >= from_layer || to_layer == Layer::Services)
+            (to_layer >= from_layer || to_layer == Layer::Binary)
                 .then(|| format!("{from} ({from_layer:?}) depends on {to} ({to_layer:?})"))
         })
         .collect()
@@ -122,8 +131,8 @@ fn a_sibling_and_an_upward_edge_are_violations_and_a_downward_edge_is_none() {
         ("format".to_owned(), Layer::Format),
         ("query".to_owned(), Layer::Engines),
         ("ingest".to_owned(), Layer::Engines),
-        ("berglake".to_owned(), Layer::Services),
-        ("benches".to_owned(), Layer::Benches),
+        ("berglake".to_owned(), Layer::Binary),
+        ("benches".to_owned(), Layer::Beside),
     ];
     let edge = |from: &str, to: &str| (from.to_owned(), to.to_owned());
 

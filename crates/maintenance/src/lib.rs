@@ -1,0 +1,2 @@
+//! Keeps Iceberg tables healthy: compaction, expiry of snapshots, schedules.
+#![deny(missing_docs)]

@@ -1,0 +1,2 @@
+//! Feeds the examples to Kafka at a given rate.
+#![deny(missing_docs)]

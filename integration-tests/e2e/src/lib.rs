@@ -1,0 +1,2 @@
+//! The platform on real servers, tested from outside.
+#![deny(missing_docs)]

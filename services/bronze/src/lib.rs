@@ -1,0 +1,2 @@
+//! The role that brings sources into bronze tables.
+#![deny(missing_docs)]

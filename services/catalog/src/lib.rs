@@ -1,0 +1,2 @@
+//! The role that serves the catalog over REST.
+#![deny(missing_docs)]

@@ -1,0 +1,2 @@
+//! The role that keeps tables healthy on schedules.
+#![deny(missing_docs)]

@@ -1,0 +1,2 @@
+//! The role that answers SQL over HTTP.
+#![deny(missing_docs)]

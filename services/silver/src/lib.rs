@@ -1,0 +1,2 @@
+//! The role that keeps silver tables up to date with bronze.
+#![deny(missing_docs)]
