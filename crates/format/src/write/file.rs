@@ -189,7 +189,7 @@ struct Parquet {
 }
 
 enum Writer {
-    Idle(ParquetWriter),
+    Idle(Box<ParquetWriter>),
     /// The row group before the one under way is being closed.
     Ending(Owned<Result<Ended>>),
     /// Only while a step fails half-way; the file is lost then.
@@ -346,7 +346,7 @@ impl OpenFile {
                 let writer = SerializedFileWriter::new(Vec::new(), root, shape.properties.clone())?;
                 none.insert(Parquet {
                     factory: ArrowRowGroupWriterFactory::new(&writer, shape.arrow.clone()),
-                    writer: Writer::Idle(writer),
+                    writer: Writer::Idle(Box::new(writer)),
                     groups: 0,
                 })
             }
@@ -379,7 +379,7 @@ impl OpenFile {
             return Err(Error::internal("a file is written on after it failed"));
         };
         let permits = self.shape.permits.clone();
-        let ended = group::end(writer, columns, then, permits, self.ending.encoded);
+        let ended = group::end(*writer, columns, then, permits, self.ending.encoded);
         file.writer = Writer::Ending(Owned::spawn(ended));
         Ok(())
     }
@@ -401,7 +401,7 @@ impl OpenFile {
             .await
             .map_err(|error| stopped().source_error(error))?
             .map_err(|error| error.with("path", &self.location))?;
-        file.writer = Writer::Idle(ended.writer);
+        file.writer = Writer::Idle(Box::new(ended.writer));
         self.ending = Sizes::default();
         for (at, nans) in ended.nans {
             for (sum, nans) in self.nans[at].iter_mut().zip(nans) {
