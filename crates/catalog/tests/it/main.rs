@@ -9,8 +9,13 @@
 mod backends;
 mod bridge;
 mod conformance;
+mod creations;
 mod foreign;
+mod proxy;
 mod purge;
 mod races;
+mod rest;
+mod served;
+mod server;
 mod stores;
 mod support;

@@ -223,7 +223,11 @@ impl Shared {
 /// What a gateway says by itself: no error of the specification.
 fn gateway_says(status: u16) -> Vec<u8> {
     let body = "<html>the gateway had something else to do</html>";
-    let retry = if status == 429 { "retry-after: 0\r\n" } else { "" };
+    let retry = if status == 429 {
+        "retry-after: 0\r\n"
+    } else {
+        ""
+    };
     format!(
         "HTTP/1.1 {status} Gateway\r\ncontent-type: text/html\r\n{retry}content-length: {}\r\n\
          connection: close\r\n\r\n{body}",

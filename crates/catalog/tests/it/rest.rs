@@ -168,7 +168,14 @@ async fn a_lost_answer_is_unknown_and_a_refusal_is_certain() {
                 if error.kind() == ErrorKind::UnknownOutcome),
             "{fault:?}: {outcome:?}"
         );
-        assert_eq!(proxy.requests().iter().filter(|r| r.starts_with("POST")).count(), 1);
+        assert_eq!(
+            proxy
+                .requests()
+                .iter()
+                .filter(|r| r.starts_with("POST"))
+                .count(),
+            1
+        );
     }
     // The server was busy: nothing was done, and the next try is the answer.
     for busy in [Fault::Instead(503), Fault::Instead(429)] {
@@ -249,7 +256,10 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
             })
             .await
             .unwrap_or_else(|error| wrong("create table", error));
-        assert_eq!(direct.load(&at).await.unwrap().metadata(), created.metadata());
+        assert_eq!(
+            direct.load(&at).await.unwrap().metadata(),
+            created.metadata()
+        );
 
         let proxy = Proxy::with(served.address(), [fault]).await;
         let catalog = connect(&proxy.uri()).await;
@@ -301,7 +311,10 @@ async fn creations_through_a_bad_network_have_one_winner() {
     let served = Served::on_sqlite().await;
     let direct = connect(&served.uri()).await;
     let space = namespace("race");
-    direct.create_namespace(&space, HashMap::new()).await.unwrap();
+    direct
+        .create_namespace(&space, HashMap::new())
+        .await
+        .unwrap();
     // The definitions differ, so that nobody can take another's table for its own.
     let proxy = Arc::new(Proxy::seeded(served.address(), 11, 2, &proxy::ALL).await);
     let mut tasks = Vec::new();
@@ -373,7 +386,9 @@ async fn each_change_has_a_key_of_its_own_and_a_repetition_the_same() {
         .iter()
         .filter(|request| request.starts_with("POST"))
         .filter_map(|request| {
-            let line = request.lines().find(|line| line.starts_with("idempotency-key: "))?;
+            let line = request
+                .lines()
+                .find(|line| line.starts_with("idempotency-key: "))?;
             Some(line["idempotency-key: ".len()..].to_string())
         })
         .collect();
@@ -394,7 +409,10 @@ async fn a_server_that_is_not_there_is_named_with_what_to_do() {
     let error = try_connect(config(&uri)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.to_string();
-    assert!(text.contains(&uri) && text.contains("catalog.uri"), "{text}");
+    assert!(
+        text.contains(&uri) && text.contains("catalog.uri"),
+        "{text}"
+    );
 
     // One that goes away later: a commit that was never sent has certainly changed nothing.
     let served = Served::on_sqlite().await;

@@ -7,6 +7,7 @@ use berglake_format::commit::{CommitOutcome, ConflictReason, TableChange};
 use berglake_format::{Error, ErrorKind, Result, Table, TableIdent};
 use futures::future::join_all;
 use http::{Method, StatusCode};
+use iceberg::TableRequirement;
 use serde_json::Value;
 
 use super::transport::{Failure, Reply, Request};
@@ -49,14 +50,15 @@ impl Inner {
             .mutation(Method::POST, self.paths.table(&change.ident))
             .json(&CommitTableRequest::from(change.clone()))?;
         let ident = change.ident.clone();
-        match self.verdict(&request, self.send(&request).await) {
+        let sent = self.send(&request).await;
+        match self.verdict(&request, sent, std::slice::from_ref(change)) {
             Verdict::Done(reply) => match self.committed_table(&ident, &request, &reply).await {
                 Ok(table) => Ok(CommitOutcome::Committed(vec![table])),
                 Err(error) => Ok(CommitOutcome::Unknown(not_shown(error))),
             },
             Verdict::Lost(error, status) => Ok(CommitOutcome::Conflict {
                 ident,
-                reason: reason(&error, status),
+                reason: reason(change, &error, status),
             }),
             Verdict::Refused(error) => Err(error.with("table", ident)),
             Verdict::Unknown(error) => Ok(CommitOutcome::Unknown(error.with("table", ident))),
@@ -86,7 +88,8 @@ impl Inner {
             .json(&CommitTransactionRequest {
                 table_changes: changes.iter().cloned().map(Into::into).collect(),
             })?;
-        match self.verdict(&request, self.send(&request).await) {
+        let sent = self.send(&request).await;
+        match self.verdict(&request, sent, changes) {
             // The answer has no body: the tables as they stand now are those to go on with.
             Verdict::Done(_) => {
                 let loads = changes.iter().map(|change| self.load(&change.ident));
@@ -99,7 +102,7 @@ impl Inner {
             Verdict::Lost(error, status) => {
                 let loser = self.loser(changes).await;
                 let (ident, reason) =
-                    loser.unwrap_or_else(|| (first.ident.clone(), reason(&error, status)));
+                    loser.unwrap_or_else(|| (first.ident.clone(), reason(first, &error, status)));
                 Ok(CommitOutcome::Conflict { ident, reason })
             }
             Verdict::Refused(error) => Err(error),
@@ -108,18 +111,20 @@ impl Inner {
     }
 
     /// What is certain after the last answer.
-    fn verdict(&self, request: &Request, sent: Sent) -> Verdict {
+    fn verdict(&self, request: &Request, sent: Sent, changes: &[TableChange]) -> Verdict {
         let Sent { result, doubt } = sent;
         let verdict = match result {
             Ok(reply) if reply.status.is_success() => return Verdict::Done(reply),
             Ok(reply) => {
                 let error = self.refused(request, &reply);
+                // An address that is wrong is no table that is gone, and nor is the namespace in
+                // which a table was to be made.
                 let is_gone = reply.status == StatusCode::NOT_FOUND
-                    && refusal::type_of(&reply).is_some_and(|said| {
-                        // An address that is wrong is no table that is gone.
-                        [error_type::NO_SUCH_TABLE, error_type::NO_SUCH_NAMESPACE]
-                            .contains(&said.as_str())
-                    });
+                    && match refusal::type_of(&reply).as_deref() {
+                        Some(error_type::NO_SUCH_TABLE) => true,
+                        Some(error_type::NO_SUCH_NAMESPACE) => !changes.iter().any(is_creation),
+                        _ => false,
+                    };
                 if refusal::is_doubtful(&reply) || error.kind() == ErrorKind::UnknownOutcome {
                     Verdict::Unknown(error)
                 } else if is_gone || reply.status == StatusCode::CONFLICT {
@@ -170,6 +175,9 @@ impl Inner {
         for change in changes {
             let table = match self.load(&change.ident).await {
                 Ok(table) => table,
+                Err(error) if error.kind() == ErrorKind::NotFound && is_creation(change) => {
+                    continue;
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     return Some((change.ident.clone(), ConflictReason::TableGone));
                 }
@@ -188,12 +196,21 @@ impl Inner {
     }
 }
 
-fn reason(error: &Error, status: StatusCode) -> ConflictReason {
+/// Whether the change makes its table.
+fn is_creation(change: &TableChange) -> bool {
+    change.requirements.contains(&TableRequirement::NotExist)
+}
+
+fn reason(change: &TableChange, error: &Error, status: StatusCode) -> ConflictReason {
     if status == StatusCode::NOT_FOUND {
         return ConflictReason::TableGone;
     }
     let moved = ConflictReason::PointerMoved.to_string();
+    // Our own server names the table first.
     let message = error.message();
+    let message = message
+        .strip_prefix(&format!("{}: ", change.ident))
+        .unwrap_or(message);
     if message == moved {
         return ConflictReason::PointerMoved;
     }
