@@ -69,7 +69,7 @@ async fn each_fault_of_the_network_leaves_each_append_exactly_once() {
         let catalog = connect(&proxy.uri()).await;
         append(&catalog, &at, &format!("{n:02}")).await;
         let made = proxy.faults();
-        assert!(made.get(&fault).is_some(), "{fault:?} was not made");
+        assert!(made.contains_key(&fault), "{fault:?} was not made");
         let table = direct.load(&at).await.unwrap();
         let expected: Vec<String> = (0..=n).map(|n| format!("{n:02}")).collect();
         assert_eq!(tokens(&table), expected, "after {fault:?}");
@@ -240,11 +240,12 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
         let proxy = Proxy::with(served.address(), std::iter::repeat_n(fault, 2)).await;
         let catalog = connect(&proxy.uri()).await;
         let at = ident(&space, "t");
-        let wrong = |what: &str, error| panic!("{what} after {fault:?}: {error}");
+        let wrong = |what: &str, error| format!("{what} after {fault:?}: {error}");
         catalog
             .create_namespace(&namespace(&space), properties(&[("owner", "ann")]))
             .await
-            .unwrap_or_else(|error| wrong("create namespace", error));
+            .map_err(|error| wrong("create namespace", error))
+            .unwrap();
         assert!(!proxy.faults().is_empty());
 
         let proxy = Proxy::with(served.address(), [fault]).await;
@@ -255,7 +256,8 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
                 ..table(&space, "t")
             })
             .await
-            .unwrap_or_else(|error| wrong("create table", error));
+            .map_err(|error| wrong("create table", error))
+            .unwrap();
         assert_eq!(
             direct.load(&at).await.unwrap().metadata(),
             created.metadata()
@@ -267,7 +269,8 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
         catalog
             .rename_table(&at, &to)
             .await
-            .unwrap_or_else(|error| wrong("rename", error));
+            .map_err(|error| wrong("rename", error))
+            .unwrap();
         assert!(!direct.table_exists(&at).await.unwrap());
         assert!(direct.table_exists(&to).await.unwrap());
 
@@ -277,7 +280,8 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
         catalog
             .update_namespace(&namespace(&space), properties(&[("new", "1")]), gone)
             .await
-            .unwrap_or_else(|error| wrong("update namespace", error));
+            .map_err(|error| wrong("update namespace", error))
+            .unwrap();
         let now = direct.load_namespace(&namespace(&space)).await.unwrap();
         assert_eq!(now.get("new").map(String::as_str), Some("1"));
         assert!(!now.contains_key("owner"));
@@ -287,7 +291,8 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
         catalog
             .drop_table(&to, true)
             .await
-            .unwrap_or_else(|error| wrong("drop", error));
+            .map_err(|error| wrong("drop", error))
+            .unwrap();
         assert!(!direct.table_exists(&to).await.unwrap());
         if fault == Fault::Late {
             // What was sent late finds nothing any more; it is waited for so that it cannot meet
@@ -300,7 +305,8 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
         catalog
             .drop_namespace(&namespace(&space))
             .await
-            .unwrap_or_else(|error| wrong("drop namespace", error));
+            .map_err(|error| wrong("drop namespace", error))
+            .unwrap();
         let error = direct.load_namespace(&namespace(&space)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
     }

@@ -23,14 +23,13 @@ pub(super) fn type_of(reply: &Reply) -> Option<String> {
 
 /// Whether the request may have been carried out although the answer is no success.
 ///
-/// A gateway answers 5xx in the name of a server that may have done its work. An answer that is
-/// certainly of berglake's server, and says that the server is busy, is a proof.
+/// A gateway answers 5xx in the name of a server that may have done its work. An answer of berglake's
+/// own server says by its kind whether anything was changed.
 pub(super) fn is_doubtful(reply: &Reply) -> bool {
-    let status = reply.status;
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        let kind = model(reply).and_then(|model| known_kind(&model.kind?));
-        return !matches!(kind, Some(ErrorKind::Unavailable | ErrorKind::Denied));
+    if let Some(kind) = model(reply).and_then(|model| known_kind(&model.kind?)) {
+        return matches!(kind, ErrorKind::UnknownOutcome | ErrorKind::Internal);
     }
+    let status = reply.status;
     status == StatusCode::REQUEST_TIMEOUT
         || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
@@ -232,7 +231,7 @@ mod tests {
         assert_eq!(error.to_string(), "no; mend it");
         let error = said(
             400,
-            r#"{"error":{"message":"no (x: 1); mend it","code":400,"help":"mend it"}}"#,
+            r#"{"error":{"message":"no (x: 1); mend it","kind":"invalid-input","help":"mend it"}}"#,
         );
         assert_eq!(error.to_string(), "no (x: 1); mend it");
         assert_eq!(error.advice(), Some("mend it"));
@@ -242,7 +241,9 @@ mod tests {
     fn only_our_own_server_can_be_busy_for_certain() {
         let doubtful = |status, body: &str| is_doubtful(&reply(status, body));
         assert!(!doubtful(503, r#"{"error":{"kind":"unavailable"}}"#));
-        assert!(doubtful(503, r#"{"error":{"kind":"unknown-outcome"}}"#));
+        assert!(!doubtful(500, r#"{"error":{"kind":"corrupt"}}"#));
+        assert!(doubtful(500, r#"{"error":{"kind":"internal"}}"#));
+        assert!(doubtful(502, r#"{"error":{"kind":"unknown-outcome"}}"#));
         assert!(doubtful(503, r#"{"error":{"message":"busy"}}"#));
         for status in [408, 500, 502, 503, 504] {
             assert!(doubtful(status, "<html>"), "{status}");
