@@ -8,6 +8,9 @@
     reason = "the helpers of tests fail the test that calls them"
 )]
 
+mod bad_settings;
+mod faults;
 mod harness;
+mod load;
 mod servers_are_real;
 mod trino_and_berglake;

@@ -130,7 +130,7 @@ impl Lake {
     /// Points the project's connection `main` at a broker.
     pub fn connect(&mut self, kafka: &Kafka) {
         let config = format!(
-            "[project]\nname = \"e2e\"\n\n[connections.main]\nkind = \"kafka\"\nbrokers = \"{}\"\n",
+            "[project]\nname = \"e2e\"\n\n[connections.main]\nkind = \"kafka\"\nbootstrap-servers = \"{}\"\n",
             kafka.brokers()
         );
         self.write("berglake.toml", &config);
