@@ -30,6 +30,21 @@ fn a_stopped_broker_comes_back_at_its_port_with_its_records() {
 }
 
 #[test]
+fn a_topic_is_deleted_made_again_and_given_partitions() {
+    run(async {
+        let kafka = Kafka::shared().await;
+        let topic = engine().name("topic");
+        kafka.create_topic(&topic, 1).await;
+        kafka.produce(&topic, &[Record::of("old")]).await;
+        kafka.delete_topic(&topic).await;
+        kafka.create_topic(&topic, 1).await;
+        kafka.add_partitions(&topic, 3).await;
+        let new = kafka.produce(&topic, &[Record::to(2, "new")]).await;
+        assert_eq!((new[0].partition, new[0].offset), (2, 0));
+    });
+}
+
+#[test]
 fn a_paused_store_does_not_answer_and_goes_on_afterwards() {
     run(async {
         let minio = Minio::start().await;

@@ -1,7 +1,7 @@
 //! The Docker engine: what every container of this run has in common, and how nothing of it is left.
 
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
@@ -35,12 +35,12 @@ pub fn engine() -> &'static Engine {
 
 impl Engine {
     fn find() -> Self {
-        let host = docker(&[
+        let network = docker(&[
             "network",
             "inspect",
             "bridge",
             "--format",
-            "{{(index .IPAM.Config 0).Gateway}}",
+            "{{range .IPAM.Config}}{{.Subnet}} {{.Gateway}}{{end}}",
         ])
         .unwrap_or_else(|error| {
             panic!(
@@ -49,11 +49,13 @@ impl Engine {
                 error.trim()
             )
         });
+        let host = gateway(&network)
+            .unwrap_or_else(|| panic!("no address in Docker's network bridge: {network:?}"));
         let run = format!("{}-{}", std::process::id(), free_port());
         Self {
             _reaper: reaper(&run),
             run,
-            host: host.trim().to_string(),
+            host: host.to_string(),
         }
     }
 
@@ -64,6 +66,16 @@ impl Engine {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         format!("{prefix}{}x{number}", self.run.replace('-', ""))
     }
+}
+
+/// The gateway in `SUBNET GATEWAY`. Where the engine does not say it, it is the subnet's first address.
+fn gateway(network: &str) -> Option<Ipv4Addr> {
+    let (subnet, gateway) = network.trim_end_matches('\n').split_once(' ')?;
+    if !gateway.is_empty() {
+        return gateway.parse().ok();
+    }
+    let network: Ipv4Addr = subnet.split_once('/')?.0.parse().ok()?;
+    Some(Ipv4Addr::from(u32::from(network) + 1))
 }
 
 /// A process that outlives this one by the time it takes to remove the containers and to kill the

@@ -6,7 +6,7 @@ use testcontainers::core::{ContainerPort, CopyDataSource, ExecCommand, WaitFor};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 
-use super::engine::{self, docker, engine};
+use super::engine::{self, engine};
 use super::until;
 
 /// A container with one published port.
@@ -160,20 +160,6 @@ impl Server {
                 &String::from_utf8_lossy(&text),
             );
         }
-    }
-
-    /// The memory that it holds now, as Docker says it.
-    pub fn memory(&self) -> String {
-        docker(&[
-            "stats",
-            "--no-stream",
-            "--format",
-            "{{.MemUsage}}",
-            self.container.id(),
-        ])
-        .unwrap_or_default()
-        .trim()
-        .to_string()
     }
 }
 
