@@ -19,6 +19,7 @@ use crate::snapshot::manifests::{load_entries, load_list};
 use crate::{Error, Result, Table, task};
 
 pub use appended::appended_rows;
+pub(crate) use deletes::target_of;
 pub(crate) use select::snapshot;
 
 use deletes::DeleteIndex;
