@@ -150,6 +150,13 @@ pub struct DeleteFile {
     pub sequence_number: i64,
 }
 
+impl DeleteFile {
+    /// The one data file that it is about, where metadata says so: the path as the writer spelled it.
+    pub fn data_file(&self) -> Option<String> {
+        target_of(&self.file)
+    }
+}
+
 /// One data file to read, with the deletes that apply to it.
 #[derive(Debug, Clone)]
 pub struct ScanTask {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use futures::stream::{self, StreamExt};
-use iceberg::spec::{DataFile, Schema, SchemaRef};
+use iceberg::spec::{DataFile, Schema, SchemaRef, Struct};
 use tokio::task::JoinSet;
 
 pub use deletes::{DeletedRows, write_deletes};
@@ -325,6 +325,23 @@ impl DataWriter {
         }
         discard(&self.table, &self.done).await;
     }
+}
+
+/// The name of a partition: its folder below the data of a table, such as `day=2026-01-31/region=eu`;
+/// empty for a table without partitions.
+///
+/// # Errors
+/// [`Corrupt`](crate::ErrorKind::Corrupt) for a spec that the table does not have.
+pub fn partition_name(table: &Table, spec_id: i32, values: &Struct) -> Result<String> {
+    let spec = table
+        .metadata()
+        .partition_spec_by_id(spec_id)
+        .ok_or_else(|| {
+            Error::corrupt("the table has no such partition spec")
+                .with("table", table.ident())
+                .with("spec-id", spec_id)
+        })?;
+    route::folder(spec, table.schema(), values)
 }
 
 /// A name that no other file has.
