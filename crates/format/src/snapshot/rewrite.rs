@@ -281,3 +281,6 @@ fn gone(message: &str) -> Error {
     Error::new(ErrorKind::Conflict, message)
         .help("nothing was changed; the next run of the compaction plans anew")
 }
+
+#[cfg(test)]
+mod tests;
