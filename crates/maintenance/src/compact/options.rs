@@ -57,16 +57,13 @@ impl CompactionOptions {
     /// What the names of options begin with as properties of tables.
     pub const PREFIX: &str = "berglake.compact.";
 
-    /// The options in the properties of a table.
+    /// Whether these are names of options, as Spark has them.
     ///
     /// # Errors
-    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for an unknown option, a value that
-    /// makes no sense, or sizes that contradict each other.
-    pub fn parse(properties: &HashMap<String, String>) -> Result<Self> {
-        for key in properties.keys() {
-            let Some(option) = key.strip_prefix(Self::PREFIX) else {
-                continue;
-            };
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for one that is none, with the nearest
+    /// that is.
+    pub fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        for option in names {
             if !OPTIONS.contains(&option) {
                 let error = Error::invalid("a compaction has no such option").with("option", option);
                 return Err(match nearest(option, OPTIONS.iter().copied()) {
@@ -75,6 +72,17 @@ impl CompactionOptions {
                 });
             }
         }
+        Ok(())
+    }
+
+    /// The options in the properties of a table.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for an unknown option, a value that
+    /// makes no sense, or sizes that contradict each other.
+    pub fn parse(properties: &HashMap<String, String>) -> Result<Self> {
+        let named = properties.keys();
+        Self::check_names(named.filter_map(|key| key.strip_prefix(Self::PREFIX)))?;
         let options = Reader(properties);
         let target = WriteProperties::parse(properties)?.target_file_size;
         let target = options.number("target-file-size-bytes", 1, target)?;

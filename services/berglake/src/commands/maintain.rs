@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use berglake_catalog::Catalog;
 use berglake_format::TableIdent;
 use berglake_host::Lake;
+use berglake_maintenance::compact::CompactionOptions;
 use berglake_maintenance::{Maintenance, Operation, Policies, Stop};
 
 use crate::cli::{self, Global, MaintenanceOperation, Output};
@@ -17,7 +18,7 @@ pub(crate) async fn plan(global: &Global, what: &cli::Maintenance) -> Outcome {
     let lake = compose::lake(global)?;
     let catalog = compose::catalog_to_read(&lake).await?;
     let tables = tables(catalog.as_ref(), what).await?;
-    let maintenance = Maintenance::new(catalog, policies(&lake, what));
+    let maintenance = Maintenance::new(catalog, policies(&lake, what)?);
     let plan = maintenance.plan(&tables, &operations(what)).await?;
     let mut out = Out::new();
     match output {
@@ -32,7 +33,7 @@ pub(crate) async fn run(global: &Global, what: &cli::Maintenance, stop: &Stop) -
     let lake = compose::lake(global)?;
     let catalog = compose::catalog_to_read(&lake).await?;
     let tables = tables(catalog.as_ref(), what).await?;
-    let maintenance = Maintenance::new(catalog, policies(&lake, what));
+    let maintenance = Maintenance::new(catalog, policies(&lake, what)?);
     let report = maintenance.run(&tables, &operations(what), stop).await?;
     let mut out = Out::new();
     match output {
@@ -49,13 +50,15 @@ pub(crate) async fn run(global: &Global, what: &cli::Maintenance, stop: &Stop) -
     Err(Failure::Shown(if agree { exit } else { Exit::Failed }))
 }
 
-fn policies(lake: &Lake, what: &cli::Maintenance) -> Policies {
+fn policies(lake: &Lake, what: &cli::Maintenance) -> Outcome<Policies> {
+    let names = what.option.iter().map(|(name, _)| name.as_str());
+    CompactionOptions::check_names(names).map_err(Failure::usage)?;
     let config = &lake.project.config;
-    Policies {
+    Ok(Policies {
         defaults: config.defaults.clone(),
         layers: config.layers.clone(),
         options: what.option.iter().cloned().collect::<BTreeMap<_, _>>(),
-    }
+    })
 }
 
 fn operations(what: &cli::Maintenance) -> Vec<Operation> {

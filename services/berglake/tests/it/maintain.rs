@@ -79,7 +79,7 @@ fn what_is_asked_for_wrongly_is_an_error_that_says_so() {
         (&["maintain", "run", "--operation", "vacuum"][..], 2, "possible values"),
         (
             &["maintain", "run", "--option", "min-input-file=2"][..],
-            1,
+            2,
             "did you mean min-input-files",
         ),
     ] {
