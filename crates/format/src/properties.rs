@@ -293,8 +293,7 @@ impl HistoryProperties {
 
     /// Up to which age snapshots are kept, in milliseconds; 5 days where nothing is said.
     pub fn max_age(&self) -> i64 {
-        self.max_snapshot_age_ms
-            .unwrap_or(5 * 24 * 60 * 60 * 1_000)
+        self.max_snapshot_age_ms.unwrap_or(5 * 24 * 60 * 60 * 1_000)
     }
 }
 

@@ -207,11 +207,11 @@ async fn manifests_of(
     snapshots: &[&SnapshotRef],
 ) -> Result<HashMap<Location, ManifestFile>> {
     if let Some(snapshot) = snapshots.iter().find(|s| s.manifest_list().is_empty()) {
-        return Err(
-            Error::unsupported("a snapshot without a manifest list cannot be looked through")
-                .with("table", table.ident())
-                .with("snapshot", snapshot.snapshot_id()),
-        );
+        return Err(Error::unsupported(
+            "a snapshot without a manifest list cannot be looked through",
+        )
+        .with("table", table.ident())
+        .with("snapshot", snapshot.snapshot_id()));
     }
     let mut manifests = HashMap::new();
     let lists: Vec<_> = snapshots

@@ -46,7 +46,9 @@ impl FromStr for Operation {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|operation| operation.as_str() == text);
+        let found = Self::ALL
+            .into_iter()
+            .find(|operation| operation.as_str() == text);
         found.ok_or_else(|| {
             Error::invalid(format!("there is no operation {text:?}"))
                 .help("operations are: compact, expire")
@@ -153,10 +155,15 @@ impl MaintenanceReport {
             match &table.compact {
                 Some(Outcome::Failed { kind, .. }) => kinds.push(*kind),
                 Some(Outcome::Done(report)) => {
-                    kinds.extend(report.groups.iter().filter_map(|group| match group.outcome {
-                        compact::GroupOutcome::Failed { kind, .. } => Some(kind),
-                        _ => None,
-                    }));
+                    kinds.extend(
+                        report
+                            .groups
+                            .iter()
+                            .filter_map(|group| match group.outcome {
+                                compact::GroupOutcome::Failed { kind, .. } => Some(kind),
+                                _ => None,
+                            }),
+                    );
                 }
                 _ => {}
             }

@@ -54,7 +54,10 @@ impl Policies {
     pub fn compaction(&self, table: &Table) -> Result<CompactionOptions> {
         let mut properties = self.properties(table);
         for (option, value) in &self.options {
-            properties.insert(format!("{}{option}", CompactionOptions::PREFIX), value.clone());
+            properties.insert(
+                format!("{}{option}", CompactionOptions::PREFIX),
+                value.clone(),
+            );
         }
         CompactionOptions::parse(&properties).map_err(|error| error.with("table", table.ident()))
     }

@@ -130,7 +130,11 @@ fn expiry_plan(f: &mut fmt::Formatter<'_>, plan: &TableExpiry) -> fmt::Result {
             writeln!(f, "    refs that go: {}", snapshots.refs.join(", "))?;
         }
         for snapshot in snapshots.expired.iter().take(NAMED) {
-            writeln!(f, "    goes {}", dated(snapshot.snapshot_id, snapshot.timestamp_ms))?;
+            writeln!(
+                f,
+                "    goes {}",
+                dated(snapshot.snapshot_id, snapshot.timestamp_ms)
+            )?;
         }
         more(f, snapshots.expired.len())?;
     }

@@ -57,7 +57,11 @@ impl Watermarks {
 
     /// Adds a reader that goes on from a snapshot of a table.
     pub fn need(&mut self, source: &Table, snapshot: i64, reader: impl Into<String>) {
-        self.need_by_uuid(source.metadata().uuid().to_string(), snapshot, reader.into());
+        self.need_by_uuid(
+            source.metadata().uuid().to_string(),
+            snapshot,
+            reader.into(),
+        );
     }
 
     fn need_by_uuid(&mut self, source: String, snapshot: i64, reader: String) {

@@ -68,7 +68,9 @@ use berglake_format::{Error, ErrorKind, Result, Secret};
 use roles::parse_duration;
 use settings::{Setting, Settings};
 
-pub use roles::{Listen, MaintenanceConfig, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig};
+pub use roles::{
+    Listen, MaintenanceConfig, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig,
+};
 pub use settings::Origin;
 pub use show::{ShownSetting, mask_url};
 

@@ -108,7 +108,11 @@ fn until_interrupted(runtime: &Runtime, command: impl Future<Output = Outcome>) 
 
 /// Runs a command until it ends. The first interruption asks it to end where that is clean, the second
 /// is as [`until_interrupted`].
-fn until_settled(runtime: &Runtime, stop: &Stop, command: impl Future<Output = Outcome>) -> Outcome {
+fn until_settled(
+    runtime: &Runtime,
+    stop: &Stop,
+    command: impl Future<Output = Outcome>,
+) -> Outcome {
     runtime.block_on(async {
         let mut command = std::pin::pin!(command);
         tokio::select! {

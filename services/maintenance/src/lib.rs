@@ -19,7 +19,11 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for a schedule or time zone that is none.
 /// What goes wrong later is logged and tried again.
-pub async fn run(lake: &Lake, catalog: Arc<dyn Catalog>, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(
+    lake: &Lake,
+    catalog: Arc<dyn Catalog>,
+    shutdown: CancellationToken,
+) -> Result<()> {
     let jobs = jobs(lake)?;
     let policies = Policies {
         defaults: lake.project.config.defaults.clone(),

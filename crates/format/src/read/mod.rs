@@ -12,8 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt};
 use iceberg::metadata_columns::{
-    RESERVED_FIELD_ID_FILE, RESERVED_FIELD_ID_POS, last_updated_sequence_number_field,
-    row_id_field,
+    RESERVED_FIELD_ID_FILE, RESERVED_FIELD_ID_POS, last_updated_sequence_number_field, row_id_field,
 };
 use iceberg::spec::NestedFieldRef;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
@@ -65,7 +64,7 @@ pub fn schema(plan: &ScanPlan, options: ReadOptions) -> Result<SchemaRef> {
     if !options.positions && !options.lineage {
         return Ok(columns);
     }
-    let metadata_column = |name, ty, id: i32, nullable| {
+    let metadata_column = |name: &str, ty, id: i32, nullable| {
         let id = [(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string())];
         Arc::new(Field::new(name, ty, nullable).with_metadata(id.into()))
     };

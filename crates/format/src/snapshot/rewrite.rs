@@ -76,7 +76,9 @@ impl RewriteFiles {
     /// the difference cannot be carried over; errors of the storage.
     pub async fn plan_as(&self, base: &Table, next: NextSnapshot) -> Result<PlannedChange> {
         if base.metadata().format_version() != self.format_version {
-            return Err(gone("the table was upgraded while its files were rewritten"));
+            return Err(gone(
+                "the table was upgraded while its files were rewritten",
+            ));
         }
         let head = ScanBuilder::new(base).plan().await?;
         let tasks = by_path(&head)?;
@@ -141,15 +143,13 @@ impl RewriteFiles {
                 }
             }
             let changed = copy.outputs.iter().zip(deleted);
-            carried.extend(
-                changed
-                    .filter(|(_, positions)| !positions.is_empty())
-                    .map(|(output, positions)| DeletedRows {
-                        data_file: output.file.clone(),
-                        spec_id: output.spec_id,
-                        positions,
-                    }),
-            );
+            carried.extend(changed.filter(|(_, positions)| !positions.is_empty()).map(
+                |(output, positions)| DeletedRows {
+                    data_file: output.file.clone(),
+                    spec_id: output.spec_id,
+                    positions,
+                },
+            ));
         }
         Ok(carried)
     }
@@ -175,11 +175,11 @@ impl RewriteFiles {
             if delete.sequence_number <= self.sequence_number
                 || !(of_all || copy.stays_in_partition(input))
             {
-                return Err(gone(
-                    "rows were deleted by key, and the new files would not have it",
-                )
-                .with("path", input.file.file_path())
-                .with("delete-file", delete.file.file_path()));
+                return Err(
+                    gone("rows were deleted by key, and the new files would not have it")
+                        .with("path", input.file.file_path())
+                        .with("delete-file", delete.file.file_path()),
+                );
             }
         }
         if applied < input.equality_deletes.len() {
@@ -250,10 +250,7 @@ fn by_path(plan: &ScanPlan) -> Result<HashMap<String, &ScanTask>> {
     Ok(tasks)
 }
 
-fn task_of<'a>(
-    tasks: &HashMap<String, &'a ScanTask>,
-    input: &CopiedFile,
-) -> Result<&'a ScanTask> {
+fn task_of<'a>(tasks: &HashMap<String, &'a ScanTask>, input: &CopiedFile) -> Result<&'a ScanTask> {
     tasks
         .get(&normalize(input.file.file_path()))
         .filter(|task| task.spec_id == input.spec_id)

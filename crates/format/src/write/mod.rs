@@ -123,11 +123,7 @@ impl DataWriter {
         Self::with_schema(table, &properties, Arc::new(with_lineage))
     }
 
-    fn with_schema(
-        table: &Table,
-        properties: &WriteProperties,
-        schema: SchemaRef,
-    ) -> Result<Self> {
+    fn with_schema(table: &Table, properties: &WriteProperties, schema: SchemaRef) -> Result<Self> {
         let at = |error: Error| error.with("table", table.ident());
         let metadata = table.metadata();
         let spec = metadata.default_partition_spec();

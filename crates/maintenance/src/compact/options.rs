@@ -65,7 +65,8 @@ impl CompactionOptions {
     pub fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
         for option in names {
             if !OPTIONS.contains(&option) {
-                let error = Error::invalid("a compaction has no such option").with("option", option);
+                let error =
+                    Error::invalid("a compaction has no such option").with("option", option);
                 return Err(match nearest(option, OPTIONS.iter().copied()) {
                     Some(name) => error.help(format!("did you mean {name}?")),
                     None => error.help(format!("options are: {}", OPTIONS.join(", "))),
@@ -89,7 +90,11 @@ impl CompactionOptions {
         let parsed = Self {
             target_file_size: target,
             min_file_size: options.number("min-file-size-bytes", 0, target / 4 * 3)?,
-            max_file_size: options.number("max-file-size-bytes", 1, target.saturating_mul(9) / 5)?,
+            max_file_size: options.number(
+                "max-file-size-bytes",
+                1,
+                target.saturating_mul(9) / 5,
+            )?,
             min_input_files: options.number("min-input-files", 1, 5)?,
             delete_file_threshold: options.number("delete-file-threshold", 1, usize::MAX)?,
             delete_ratio_threshold: options.ratio("delete-ratio-threshold", 0.3)?,
@@ -129,7 +134,10 @@ impl Reader<'_> {
         allowed: &str,
         valid: impl Fn(&T) -> bool,
     ) -> Result<T> {
-        let Some(text) = self.0.get(&format!("{}{option}", CompactionOptions::PREFIX)) else {
+        let Some(text) = self
+            .0
+            .get(&format!("{}{option}", CompactionOptions::PREFIX))
+        else {
             return Ok(default);
         };
         text.trim().parse().ok().filter(valid).ok_or_else(|| {
@@ -164,13 +172,15 @@ mod tests {
     use super::*;
 
     fn parse(options: &[(&str, &str)]) -> Result<CompactionOptions> {
-        let properties = options.iter().map(|(key, value)| match key.contains("write.") {
-            true => ((*key).to_string(), (*value).to_string()),
-            false => (
-                format!("{}{key}", CompactionOptions::PREFIX),
-                (*value).to_string(),
-            ),
-        });
+        let properties = options
+            .iter()
+            .map(|(key, value)| match key.contains("write.") {
+                true => ((*key).to_string(), (*value).to_string()),
+                false => (
+                    format!("{}{key}", CompactionOptions::PREFIX),
+                    (*value).to_string(),
+                ),
+            });
         CompactionOptions::parse(&properties.collect())
     }
 
@@ -198,7 +208,10 @@ mod tests {
             (&[("min-input-files", "0")][..], "not allowed"),
             (&[("delete-ratio-threshold", "1.5")][..], "not allowed"),
             (
-                &[("target-file-size-bytes", "100"), ("min-file-size-bytes", "100")][..],
+                &[
+                    ("target-file-size-bytes", "100"),
+                    ("min-file-size-bytes", "100"),
+                ][..],
                 "again and again",
             ),
             (

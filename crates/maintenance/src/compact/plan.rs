@@ -102,7 +102,14 @@ impl CompactionPlan {
             for tasks in packed(scan, tasks, options.max_file_group_size) {
                 let files: Vec<&ScanTask> = tasks.iter().map(|i| &scan.tasks[*i]).collect();
                 if let Some(reason) = worth(&files, options) {
-                    groups.push(group(spec_id, partition.clone(), reason, &files, tasks, options));
+                    groups.push(group(
+                        spec_id,
+                        partition.clone(),
+                        reason,
+                        &files,
+                        tasks,
+                        options,
+                    ));
                 }
             }
         }
@@ -121,7 +128,10 @@ fn is_of_wrong_size(task: &ScanTask, options: &CompactionOptions) -> bool {
 
 fn has_many_deletes(task: &ScanTask, options: &CompactionOptions) -> bool {
     let files = task.position_deletes.len() + task.equality_deletes.len();
-    let of_this_file = task.position_deletes.iter().filter(|d| d.data_file().is_some());
+    let of_this_file = task
+        .position_deletes
+        .iter()
+        .filter(|d| d.data_file().is_some());
     let deleted: u64 = of_this_file.map(|delete| delete.file.record_count()).sum();
     // A file of which everything is deleted has no row to divide by.
     let records = task.file.record_count().max(1);
@@ -148,7 +158,10 @@ fn packed(scan: &ScanPlan, tasks: Vec<usize>, most: u64) -> Vec<Vec<usize>> {
 }
 
 fn worth(files: &[&ScanTask], options: &CompactionOptions) -> Option<GroupReason> {
-    let bytes: u64 = files.iter().map(|task| task.file.file_size_in_bytes()).sum();
+    let bytes: u64 = files
+        .iter()
+        .map(|task| task.file.file_size_in_bytes())
+        .sum();
     let several = files.len() > 1;
     if options.rewrite_all {
         Some(GroupReason::All)
@@ -173,7 +186,10 @@ fn group(
     tasks: Vec<usize>,
     options: &CompactionOptions,
 ) -> FileGroup {
-    let bytes: u64 = files.iter().map(|task| task.file.file_size_in_bytes()).sum();
+    let bytes: u64 = files
+        .iter()
+        .map(|task| task.file.file_size_in_bytes())
+        .sum();
     let mut deletes: Vec<(&str, Option<i64>)> = files
         .iter()
         .flat_map(|task| task.position_deletes.iter().chain(&task.equality_deletes))
@@ -210,7 +226,10 @@ fn expected_files(bytes: u64, options: &CompactionOptions) -> u64 {
     }
     let rest = bytes % target;
     let shared_out = bytes / whole;
-    let fits = shared_out <= (target / 10).saturating_add(target).min(options.max_file_size);
+    let fits = shared_out
+        <= (target / 10)
+            .saturating_add(target)
+            .min(options.max_file_size);
     match rest {
         0 => whole,
         rest if rest > options.min_file_size => whole + 1,

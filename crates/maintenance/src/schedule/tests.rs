@@ -5,11 +5,15 @@ use berglake_format::ManualClock;
 use super::*;
 
 fn at(text: &str) -> i64 {
-    DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis()
+    DateTime::parse_from_rfc3339(text)
+        .unwrap()
+        .timestamp_millis()
 }
 
 fn shown(millis: i64) -> String {
-    DateTime::<Utc>::from_timestamp_millis(millis).unwrap().to_rfc3339()
+    DateTime::<Utc>::from_timestamp_millis(millis)
+        .unwrap()
+        .to_rfc3339()
 }
 
 fn job(cron: &str, zone: &str, retries: u32, delay: Duration) -> Job<&'static str> {
@@ -29,7 +33,10 @@ fn a_schedule_is_meant_in_its_time_zone_and_follows_its_clock_changes() {
     let next = sundays.next_after(at("2026-11-21T12:00:00Z")).unwrap();
     assert_eq!(shown(next), "2026-11-22T02:00:00+00:00");
     // A time itself is not after itself.
-    assert_eq!(shown(sundays.next_after(next).unwrap()), "2026-11-29T02:00:00+00:00");
+    assert_eq!(
+        shown(sundays.next_after(next).unwrap()),
+        "2026-11-29T02:00:00+00:00"
+    );
 
     let daily = Schedule::parse("30 3 * * *", "Europe/Berlin").unwrap();
     let mut time = at("2026-03-28T00:00:00Z");

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use berglake_format::plan::SnapshotSelector;
 use berglake_format::TableIdent;
+use berglake_format::plan::SnapshotSelector;
 use berglake_ingest::progress::FlowId;
 use berglake_maintenance::compact::{self, CompactionOptions, GroupOutcome, GroupReason};
 use berglake_maintenance::{Operation, Outcome, Stop};
@@ -21,7 +21,14 @@ fn options(pairs: &[(&str, &str)]) -> CompactionOptions {
 }
 
 async fn data_files(lake: &Lake, table: &TableIdent) -> usize {
-    lake.table(table).await.scan().plan().await.unwrap().tasks.len()
+    lake.table(table)
+        .await
+        .scan()
+        .plan()
+        .await
+        .unwrap()
+        .tasks
+        .len()
 }
 
 #[tokio::test]
@@ -36,13 +43,26 @@ async fn many_small_files_become_few_without_deletes_and_a_second_run_does_nothi
         let before = lake.rows(&t).await;
         let maintenance = lake.maintenance();
         let tables = [t.clone()];
-        let plan = maintenance.plan(&tables, &[Operation::Compact]).await.unwrap();
+        let plan = maintenance
+            .plan(&tables, &[Operation::Compact])
+            .await
+            .unwrap();
         let Some(Outcome::Done(planned)) = &plan.tables[0].compact else {
             panic!("{plan:?}");
         };
         assert_eq!(planned.groups.len(), 2, "one for each partition");
-        assert!(planned.groups.iter().all(|group| group.reason == GroupReason::Files));
-        assert!(planned.groups.iter().any(|group| group.partition == "k_bucket=0"));
+        assert!(
+            planned
+                .groups
+                .iter()
+                .all(|group| group.reason == GroupReason::Files)
+        );
+        assert!(
+            planned
+                .groups
+                .iter()
+                .any(|group| group.partition == "k_bucket=0")
+        );
 
         let run = maintenance.run(&tables, &[Operation::Compact], &Stop::new());
         let report = run.await.unwrap();
@@ -51,10 +71,23 @@ async fn many_small_files_become_few_without_deletes_and_a_second_run_does_nothi
         assert_eq!(data_files(&lake, &t).await, 2);
         let scan = lake.table(&t).await.scan().plan().await.unwrap();
         assert!(!scan.has_deletes());
-        let plan = maintenance.plan(&tables, &[Operation::Compact]).await.unwrap();
-        let again = plan.tables[0].compact.as_ref().and_then(Outcome::done).unwrap();
+        let plan = maintenance
+            .plan(&tables, &[Operation::Compact])
+            .await
+            .unwrap();
+        let again = plan.tables[0]
+            .compact
+            .as_ref()
+            .and_then(Outcome::done)
+            .unwrap();
         assert!(again.groups.is_empty(), "{plan}");
-        let summary = lake.table(&t).await.current_snapshot().unwrap().summary().clone();
+        let summary = lake
+            .table(&t)
+            .await
+            .current_snapshot()
+            .unwrap()
+            .summary()
+            .clone();
         assert_eq!(summary.operation, iceberg::spec::Operation::Replace);
     }
 }
@@ -67,10 +100,14 @@ async fn a_file_with_many_deletes_is_rewritten_and_one_with_few_is_not() {
         let rows: Vec<(i64, i64)> = (0..100).map(|k| (k, k)).collect();
         lake.append(&t, &rows).await;
         lake.upsert(&t, &rows[..20], 1).await;
-        let plan = compact::plan(&lake.table(&t).await, &options(&[])).await.unwrap();
+        let plan = compact::plan(&lake.table(&t).await, &options(&[]))
+            .await
+            .unwrap();
         assert!(plan.groups.is_empty(), "{plan:?}");
         lake.upsert(&t, &rows[20..35], 2).await;
-        let plan = compact::plan(&lake.table(&t).await, &options(&[])).await.unwrap();
+        let plan = compact::plan(&lake.table(&t).await, &options(&[]))
+            .await
+            .unwrap();
         assert_eq!(plan.groups[0].reason, GroupReason::Deletes);
     }
 }
@@ -82,13 +119,17 @@ async fn a_table_without_rows_or_with_all_rows_deleted_is_no_problem() {
     let all = options(&[("rewrite-all", "true")]);
     let stop = Stop::new();
     let table = lake.table(&t).await;
-    let report = compact::run(lake.catalog.as_ref(), &table, &all, &stop).await.unwrap();
+    let report = compact::run(lake.catalog.as_ref(), &table, &all, &stop)
+        .await
+        .unwrap();
     assert!(report.groups.is_empty());
     lake.append(&t, &[(1, 1)]).await;
     // The row moves into another file, so that nothing of the first is left.
     lake.upsert(&t, &[(1, 2)], 1).await;
     let table = lake.table(&t).await;
-    let report = compact::run(lake.catalog.as_ref(), &table, &all, &stop).await.unwrap();
+    let report = compact::run(lake.catalog.as_ref(), &table, &all, &stop)
+        .await
+        .unwrap();
     assert!(report.succeeded());
     assert_eq!(lake.rows(&t).await, [(1, 2)].into());
     assert_eq!(data_files(&lake, &t).await, 1);
@@ -112,9 +153,13 @@ async fn upserts_that_come_in_between_are_neither_lost_nor_undone() {
                 Box::new(move |catalog| {
                     async move {
                         let changed = [(5, 400), (15, 400)];
-                        upsert(catalog.as_ref(), &ident, &changed, 10).await.unwrap();
+                        upsert(catalog.as_ref(), &ident, &changed, 10)
+                            .await
+                            .unwrap();
                         let changed = [(5, 500), (15, 500), (55, 500), (1_000, 500)];
-                        upsert(catalog.as_ref(), &ident, &changed, 11).await.unwrap();
+                        upsert(catalog.as_ref(), &ident, &changed, 11)
+                            .await
+                            .unwrap();
                     }
                     .boxed()
                 }),
@@ -124,7 +169,10 @@ async fn upserts_that_come_in_between_are_neither_lost_nor_undone() {
                 .await
                 .unwrap();
             for group in &report.groups {
-                assert!(matches!(group.outcome, GroupOutcome::Committed { .. }), "{group:?}");
+                assert!(
+                    matches!(group.outcome, GroupOutcome::Committed { .. }),
+                    "{group:?}"
+                );
             }
             assert_eq!(lake.rows(&t).await, expected);
         }
@@ -197,7 +245,9 @@ async fn a_group_that_gives_way_leaves_no_files_and_does_not_keep_the_others_fro
     let table = lake.table(&t).await;
     // Both groups in one commit, so that the one must be told from the other.
     let together = options(&[("partial-progress.enabled", "false")]);
-    let report = compact::run(&committer, &table, &together, &Stop::new()).await.unwrap();
+    let report = compact::run(&committer, &table, &together, &Stop::new())
+        .await
+        .unwrap();
     let outcomes: Vec<bool> = report
         .groups
         .iter()
@@ -207,7 +257,10 @@ async fn a_group_that_gives_way_leaves_no_files_and_does_not_keep_the_others_fro
     assert!(report.succeeded(), "to give way is no failure");
     assert_eq!(lake.rows(&t).await, expected);
     assert_eq!(data_files(&lake, &t).await, 2);
-    assert_eq!(lake.listed(&t).await, reachable(&lake.table(&t).await).await);
+    assert_eq!(
+        lake.listed(&t).await,
+        reachable(&lake.table(&t).await).await
+    );
 }
 
 #[tokio::test]
@@ -220,7 +273,9 @@ async fn nothing_is_begun_after_somebody_asked_to_stop() {
     let (stop, table) = (Stop::new(), lake.table(&t).await);
     stop.ask();
     let all = options(&[("rewrite-all", "true")]);
-    let report = compact::run(lake.catalog.as_ref(), &table, &all, &stop).await.unwrap();
+    let report = compact::run(lake.catalog.as_ref(), &table, &all, &stop)
+        .await
+        .unwrap();
     assert_eq!((report.groups.len(), report.not_begun), (0, 2));
     assert_eq!(data_files(&lake, &t).await, 12);
 }

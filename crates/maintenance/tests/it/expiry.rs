@@ -41,9 +41,16 @@ async fn snapshots_past_their_age_go_with_the_files_that_only_they_needed() {
         lake.days(8);
         let young = lake.append(&t, &[(5, 5)]).await;
         let before = lake.rows(&t).await;
-        assert_eq!(lake.listed(&t).await, reachable(&lake.table(&t).await).await);
+        assert_eq!(
+            lake.listed(&t).await,
+            reachable(&lake.table(&t).await).await
+        );
 
-        let plan = lake.maintenance().plan(&[t.clone()], &[Operation::Expire]).await.unwrap();
+        let plan = lake
+            .maintenance()
+            .plan(&[t.clone()], &[Operation::Expire])
+            .await
+            .unwrap();
         let Some(Outcome::Done(plan)) = &plan.tables[0].expire else {
             panic!("{plan:?}");
         };
@@ -65,7 +72,12 @@ async fn snapshots_past_their_age_go_with_the_files_that_only_they_needed() {
         assert_eq!(lake.listed(&t).await, reachable(&table).await);
         let again = expire_all(&lake).await;
         assert_eq!(
-            again.tables[0].expire.as_ref().and_then(Outcome::done).unwrap().expired,
+            again.tables[0]
+                .expire
+                .as_ref()
+                .and_then(Outcome::done)
+                .unwrap()
+                .expired,
             Vec::<i64>::new()
         );
     }
@@ -125,7 +137,12 @@ async fn branches_and_tags_keep_their_snapshots_by_their_own_settings() {
     let plan = expire::plan(&table, HistoryProperties::default(), &Watermarks::default())
         .await
         .unwrap();
-    let kept: Vec<i64> = plan.snapshots.kept.iter().map(|kept| kept.snapshot_id).collect();
+    let kept: Vec<i64> = plan
+        .snapshots
+        .kept
+        .iter()
+        .map(|kept| kept.snapshot_id)
+        .collect();
     assert_eq!(kept, [ids[1], ids[3], ids[4], head]);
     assert_eq!(plan.snapshots.refs, ["old"]);
     let reasons = &plan.snapshots.kept[0].reasons;
@@ -147,13 +164,17 @@ async fn branches_and_tags_keep_their_snapshots_by_their_own_settings() {
 #[tokio::test]
 async fn a_protected_table_does_not_expire() {
     let lake = Lake::new().await;
-    let t = lake.create("t", FormatVersion::V2, false, &[("gc.enabled", "false")]).await;
+    let t = lake
+        .create("t", FormatVersion::V2, false, &[("gc.enabled", "false")])
+        .await;
     lake.append(&t, &[(1, 1)]).await;
     lake.append(&t, &[(2, 2)]).await;
     lake.days(100);
     let files = lake.listed(&t).await;
     let report = expire_all(&lake).await;
-    assert!(matches!(&report.tables[0].expire, Some(Outcome::Refused { reason }) if reason.contains("gc.enabled")));
+    assert!(
+        matches!(&report.tables[0].expire, Some(Outcome::Refused { reason }) if reason.contains("gc.enabled"))
+    );
     assert!(report.failures().is_empty());
     assert_eq!(lake.table(&t).await.metadata().snapshots().len(), 2);
     assert_eq!(lake.listed(&t).await, files);
@@ -174,7 +195,10 @@ async fn nothing_expires_when_something_of_the_table_cannot_be_read() {
     table.storage().delete(&list).await.unwrap();
     let files = lake.listed(&t).await;
     let report = expire_all(&lake).await;
-    assert!(matches!(&report.tables[0].expire, Some(Outcome::Failed { .. })), "{report:?}");
+    assert!(
+        matches!(&report.tables[0].expire, Some(Outcome::Failed { .. })),
+        "{report:?}"
+    );
     assert_eq!(lake.listed(&t).await, files, "no file was deleted");
     table.storage().write(&list, bytes).await.unwrap();
 }
@@ -208,7 +232,12 @@ async fn statistics_go_with_their_snapshots_and_others_stay() {
     let table = lake.table(&t).await;
     assert_eq!(table.metadata().statistics_iter().count(), 1);
     assert_eq!(lake.listed(&t).await, reachable(&table).await);
-    assert!(lake.listed(&t).await.iter().any(|path| path.ends_with("new.stats")));
+    assert!(
+        lake.listed(&t)
+            .await
+            .iter()
+            .any(|path| path.ends_with("new.stats"))
+    );
 }
 
 #[tokio::test]

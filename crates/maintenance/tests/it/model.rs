@@ -60,7 +60,8 @@ async fn live_through(version: FormatVersion, partitioned: bool, steps: &[Step])
         };
         match step {
             Step::Append(n) => {
-                let batch: Vec<(i64, i64)> = (0..i64::from(*n)).map(|i| (next_key + i, i)).collect();
+                let batch: Vec<(i64, i64)> =
+                    (0..i64::from(*n)).map(|i| (next_key + i, i)).collect();
                 next_key += i64::from(*n);
                 lake.append(&t, &batch).await;
                 now.extend(batch);

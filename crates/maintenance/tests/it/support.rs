@@ -60,7 +60,9 @@ impl Lake {
         );
         let warehouse = Location::parse("memory:///wh").unwrap();
         let config = SqlCatalogConfig::new("test", uri, warehouse);
-        let catalog = SqlCatalog::open(config, storage, environment).await.unwrap();
+        let catalog = SqlCatalog::open(config, storage, environment)
+            .await
+            .unwrap();
         Self {
             catalog: Arc::new(catalog),
             clock,
@@ -149,7 +151,9 @@ impl Lake {
     }
 
     pub async fn upsert(&self, ident: &TableIdent, rows: &[(i64, i64)], seq: i64) {
-        upsert(self.catalog.as_ref(), ident, rows, seq).await.unwrap();
+        upsert(self.catalog.as_ref(), ident, rows, seq)
+            .await
+            .unwrap();
     }
 
     pub async fn rows(&self, ident: &TableIdent) -> Rows {
@@ -218,10 +222,7 @@ struct AppendWith {
 
 #[async_trait]
 impl Operation for AppendWith {
-    async fn plan(
-        &self,
-        base: &Table,
-    ) -> Result<Option<berglake_format::commit::PlannedChange>> {
+    async fn plan(&self, base: &Table) -> Result<Option<berglake_format::commit::PlannedChange>> {
         let next = NextSnapshot::of(base);
         let mut append = self.append.clone();
         if let Some(step) = &self.step {

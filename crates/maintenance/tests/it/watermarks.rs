@@ -1,11 +1,11 @@
 use berglake_format::plan::SnapshotSelector;
+use berglake_format::properties::HistoryProperties;
 use berglake_format::snapshot::Reason;
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{NamespaceIdent, TableIdent};
 use berglake_ingest::progress::{FlowId, Progress, Resume};
-use berglake_maintenance::{Operation, Outcome, Stop, expire};
-use berglake_format::properties::HistoryProperties;
 use berglake_maintenance::Watermarks;
+use berglake_maintenance::{Operation, Outcome, Stop, expire};
 use iceberg::spec::{FormatVersion, SnapshotRetention};
 
 use crate::support::{Lake, reachable, rows, set_ref};
@@ -14,8 +14,12 @@ const NOTHING: [(&str, &str); 1] = [("history.expire.max-snapshot-age-ms", "0")]
 
 async fn lake() -> (Lake, TableIdent, TableIdent, FlowId) {
     let lake = Lake::new().await;
-    let source = lake.create("source", FormatVersion::V2, false, &NOTHING).await;
-    let target = lake.create("target", FormatVersion::V2, false, &NOTHING).await;
+    let source = lake
+        .create("source", FormatVersion::V2, false, &NOTHING)
+        .await;
+    let target = lake
+        .create("target", FormatVersion::V2, false, &NOTHING)
+        .await;
     (lake, source, target, FlowId::new("clean").unwrap())
 }
 
@@ -47,11 +51,24 @@ async fn flows_that_still_need_a_snapshot_go_on_after_an_aggressive_expiry() {
     let Some(Outcome::Done(planned)) = &plan.tables[0].expire else {
         panic!("{plan:?}");
     };
-    assert_eq!(planned.snapshots.expired.len(), 1, "the one before the flow");
+    assert_eq!(
+        planned.snapshots.expired.len(),
+        1,
+        "the one before the flow"
+    );
     let by = "flow clean into db.target".to_string();
     let needed = Reason::Needed { by };
-    assert!(planned.snapshots.kept.iter().all(|kept| kept.reasons.contains(&needed)));
-    assert!(plan.to_string().contains("needed by flow clean into db.target"));
+    assert!(
+        planned
+            .snapshots
+            .kept
+            .iter()
+            .all(|kept| kept.reasons.contains(&needed))
+    );
+    assert!(
+        plan.to_string()
+            .contains("needed by flow clean into db.target")
+    );
 
     maintain(&lake).await;
     assert_eq!(lake.flow(&flow, &source, &target).await.unwrap(), 7);
@@ -72,7 +89,9 @@ async fn flows_that_still_need_a_snapshot_go_on_after_an_aggressive_expiry() {
 async fn the_slowest_of_several_flows_decides() {
     let (lake, source, target, fast) = lake().await;
     let slow = FlowId::new("slow").unwrap();
-    let other = lake.create("other", FormatVersion::V2, false, &NOTHING).await;
+    let other = lake
+        .create("other", FormatVersion::V2, false, &NOTHING)
+        .await;
     lake.append(&source, &[(1, 1)]).await;
     lake.flow(&slow, &source, &other).await.unwrap();
     for k in 2..5 {
@@ -111,7 +130,8 @@ async fn a_rollback_that_nobody_has_decided_about_keeps_all_snapshots() {
         heads.push(table.metadata().current_snapshot_id().unwrap());
     }
     let retention = SnapshotRetention::branch(None, None, None);
-    lake.change(&target, vec![set_ref("main", heads[1], retention)]).await;
+    lake.change(&target, vec![set_ref("main", heads[1], retention)])
+        .await;
     let before = lake.table(&target).await;
     let progress = Progress::of(before.metadata(), &flow).unwrap();
     assert!(matches!(progress, Progress::RolledBack(_)));
@@ -140,7 +160,9 @@ async fn readers_without_records_can_be_named() {
     let mut watermarks = Watermarks::default();
     watermarks.need(&table, second, "a report");
     let history = HistoryProperties::default();
-    expire::run(lake.catalog.as_ref(), &table, history, &watermarks).await.unwrap();
+    expire::run(lake.catalog.as_ref(), &table, history, &watermarks)
+        .await
+        .unwrap();
     let after = lake.table(&source).await;
     assert!(after.snapshot(first).is_err());
     assert_eq!(rows(&after, SnapshotSelector::Id(second)).await.len(), 2);
@@ -154,8 +176,12 @@ async fn nothing_expires_while_a_table_of_the_catalog_cannot_be_loaded() {
     let lake = Lake::open(&uri, storage.clone()).await;
     let db = NamespaceIdent::new("db".to_string());
     lake.catalog.create_namespace(&db, [].into()).await.unwrap();
-    let source = lake.create("source", FormatVersion::V2, false, &NOTHING).await;
-    let target = lake.create("target", FormatVersion::V2, false, &NOTHING).await;
+    let source = lake
+        .create("source", FormatVersion::V2, false, &NOTHING)
+        .await;
+    let target = lake
+        .create("target", FormatVersion::V2, false, &NOTHING)
+        .await;
     lake.append(&source, &[(1, 1)]).await;
     lake.append(&source, &[(2, 2)]).await;
     let broken = lake.table(&target).await;

@@ -127,11 +127,7 @@ pub(super) static KNOWN: &[Known] = &[
     key(&["maintenance", "expire"], Kind::Text, Some("45 2 * * *")),
     key(&["maintenance", "time-zone"], Kind::Text, Some("UTC")),
     key(&["maintenance", "retries"], Kind::Count, Some("3")),
-    key(
-        &["maintenance", "retry-delay"],
-        Kind::Duration,
-        Some("5m"),
-    ),
+    key(&["maintenance", "retry-delay"], Kind::Duration, Some("5m")),
     key(&["defaults", ANY], Kind::Property, None),
     key(&["layers", ANY, ANY], Kind::Property, None),
     key(&["variables", ANY], Kind::Scalar, None),

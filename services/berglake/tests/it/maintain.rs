@@ -41,13 +41,22 @@ fn a_plan_changes_nothing_and_a_run_does_what_it_says() {
     assert_eq!(tables[0]["expire"]["done"]["expired"], Value::Array(vec![]));
     assert_eq!(plan, json(&project, &["maintain", "plan"]));
     let text = project.run(&["maintain", "plan"]).ok();
-    assert!(text.contains("6 of 6 files in 1 groups, into about 1"), "{text}");
+    assert!(
+        text.contains("6 of 6 files in 1 groups, into about 1"),
+        "{text}"
+    );
 
     let before = project.rows("SELECT k, v FROM bronze.raw ORDER BY k, v");
     let report = json(&project, &["maintain", "run"]);
-    assert_eq!(report["tables"][0]["compact"]["done"]["groups"][0]["outcome"], "committed");
+    assert_eq!(
+        report["tables"][0]["compact"]["done"]["groups"][0]["outcome"],
+        "committed"
+    );
     assert_eq!(report["stopped"], false);
-    assert_eq!(project.rows("SELECT k, v FROM bronze.raw ORDER BY k, v"), before);
+    assert_eq!(
+        project.rows("SELECT k, v FROM bronze.raw ORDER BY k, v"),
+        before
+    );
     let files = project.rows("SELECT count(*) AS n FROM bronze.raw$files");
     assert_eq!(files[0]["n"], 1);
     // Nothing is new to the flow that reads the table.
@@ -61,13 +70,30 @@ fn a_plan_changes_nothing_and_a_run_does_what_it_says() {
 fn one_table_and_one_operation_can_be_asked_for() {
     let project = project(6);
     let old = ["--set", "defaults.history.expire.max-snapshot-age-ms=0"];
-    let expire = ["maintain", "run", "--operation", "expire", "--table", "silver.clean"];
+    let expire = [
+        "maintain",
+        "run",
+        "--operation",
+        "expire",
+        "--table",
+        "silver.clean",
+    ];
     let report = json(&project, &[&old[..], &expire].concat());
     let tables = report["tables"].as_array().unwrap();
     assert_eq!(tables.len(), 1);
     assert_eq!(tables[0].get("compact"), None);
     assert!(tables[0]["expire"]["done"]["files_left"] == 0, "{report}");
-    let again = json(&project, &["maintain", "plan", "--table", "bronze.raw", "--operation", "compact"]);
+    let again = json(
+        &project,
+        &[
+            "maintain",
+            "plan",
+            "--table",
+            "bronze.raw",
+            "--operation",
+            "compact",
+        ],
+    );
     assert_eq!(again["tables"][0]["compact"]["done"]["files"], 6);
 }
 
@@ -75,8 +101,16 @@ fn one_table_and_one_operation_can_be_asked_for() {
 fn what_is_asked_for_wrongly_is_an_error_that_says_so() {
     let project = project(1);
     for (arguments, code, message) in [
-        (&["maintain", "run", "--table", "silver.claen"][..], 1, "did you mean silver.clean"),
-        (&["maintain", "run", "--operation", "vacuum"][..], 2, "possible values"),
+        (
+            &["maintain", "run", "--table", "silver.claen"][..],
+            1,
+            "did you mean silver.clean",
+        ),
+        (
+            &["maintain", "run", "--operation", "vacuum"][..],
+            2,
+            "possible values",
+        ),
         (
             &["maintain", "run", "--option", "min-input-file=2"][..],
             2,

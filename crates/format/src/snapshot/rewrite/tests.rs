@@ -141,7 +141,10 @@ impl Lake {
             };
             let (ids, keys, positions) = (longs("id"), longs("key"), longs(POS_COLUMN));
             let (row_ids, updated) = (longs("_row_id"), longs("_last_updated_sequence_number"));
-            let files = batch.column_by_name(FILE_COLUMN).unwrap().as_string::<i32>();
+            let files = batch
+                .column_by_name(FILE_COLUMN)
+                .unwrap()
+                .as_string::<i32>();
             for i in 0..batch.num_rows() {
                 let lineage = (self.version >= FormatVersion::V3)
                     .then(|| (row_ids.value(i), updated.value(i)));
@@ -301,7 +304,11 @@ impl Lake {
         let path = format!("memory:///wh/db/t/data/equality-{}.parquet", self.draw());
         let size = bytes.len() as u64;
         let location = Location::parse(&path).unwrap();
-        table.storage().write(&location, bytes.into()).await.unwrap();
+        table
+            .storage()
+            .write(&location, bytes.into())
+            .await
+            .unwrap();
         let mut builder = DataFileBuilder::default();
         builder
             .content(DataContentType::EqualityDeletes)
@@ -438,11 +445,14 @@ struct AddDeletes(Vec<WrittenFile>);
 #[async_trait]
 impl Operation for AddDeletes {
     async fn plan(&self, base: &Table) -> Result<Option<PlannedChange>> {
-        let mut producer =
-            Producer::new(base, NextSnapshot::of(base), iceberg::spec::Operation::Delete)?;
+        let mut producer = Producer::new(
+            base,
+            NextSnapshot::of(base),
+            iceberg::spec::Operation::Delete,
+        )?;
         producer.add_deletes(self.0.clone())?;
-        let planned = producer.finish(&CommitNotes::default(), Removals::default());
-        planned.await.map(Some)
+        let notes = CommitNotes::default();
+        producer.finish(&notes, Removals::default()).await.map(Some)
     }
 }
 
@@ -469,7 +479,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// Invariant 9. Rows after a compaction are the rows before it, with everything that was done
     /// meanwhile, and on version 3 they are the same rows by their ids.
@@ -548,7 +558,9 @@ async fn a_file_that_another_compaction_replaced_makes_one_give_way() {
     let table = lake.table().await;
     let plan = table.scan().plan().await.unwrap();
     let properties = WriteProperties::default();
-    let copied = copy_rows(&plan, &plan.tasks, &properties, 1 << 20).await.unwrap();
+    let copied = copy_rows(&plan, &plan.tasks, &properties, 1 << 20)
+        .await
+        .unwrap();
     lake.compact(ALL, &[]).await;
     let late = RewriteFiles::new(&plan, vec![copied]).unwrap();
     let error = lake.commit(late).await.unwrap_err();
@@ -579,7 +591,9 @@ async fn equality_deletes_in_a_partition_that_rows_leave_make_a_compaction_give_
     let respecced = lake.table().await;
     let plan = respecced.scan().plan().await.unwrap();
     let properties = WriteProperties::default();
-    let copied = copy_rows(&plan, &plan.tasks, &properties, 1 << 20).await.unwrap();
+    let copied = copy_rows(&plan, &plan.tasks, &properties, 1 << 20)
+        .await
+        .unwrap();
     // Deletes by position are carried over all the same.
     lake.delete_rows(0b1).await;
     let first = RewriteFiles::new(&plan, vec![copied.clone()]).unwrap();
@@ -601,7 +615,9 @@ async fn an_upgrade_while_files_are_rewritten_makes_a_compaction_give_way() {
     lake.append(&[1, 2]).await;
     let plan = lake.table().await.scan().plan().await.unwrap();
     let properties = WriteProperties::default();
-    let copied = copy_rows(&plan, &plan.tasks, &properties, 1 << 20).await.unwrap();
+    let copied = copy_rows(&plan, &plan.tasks, &properties, 1 << 20)
+        .await
+        .unwrap();
     let change = TableChange {
         ident: ident(),
         requirements: vec![],

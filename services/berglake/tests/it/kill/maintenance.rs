@@ -38,7 +38,10 @@ fn lake(seed: u64) -> Lake {
 
 impl Lake {
     fn snapshots(&self, table: &str) -> Vec<i64> {
-        let history = self.project.run(&["history", table, "--output", "json"]).ok();
+        let history = self
+            .project
+            .run(&["history", table, "--output", "json"])
+            .ok();
         let of_line = |line: &str| {
             let snapshot: Value = serde_json::from_str(line).unwrap();
             snapshot["snapshot_id"].as_i64().unwrap()
