@@ -64,7 +64,8 @@ async fn many_small_files_become_few_without_deletes_and_a_second_run_does_nothi
                 .any(|group| group.partition == "k_bucket=0")
         );
 
-        let run = maintenance.run(&tables, &[Operation::Compact], &Stop::new());
+        let stop = Stop::new();
+        let run = maintenance.run(&tables, &[Operation::Compact], &stop);
         let report = run.await.unwrap();
         assert!(report.failures().is_empty(), "{report}");
         assert_eq!(lake.rows(&t).await, before);
@@ -196,7 +197,8 @@ async fn an_upsert_that_was_planned_before_a_compaction_is_planned_again_after_i
                 async move {
                     let table = catalog.load(&ident).await.unwrap();
                     let all = options(&[("rewrite-all", "true")]);
-                    let run = compact::run(catalog.as_ref(), &table, &all, &Stop::new());
+                    let stop = Stop::new();
+                    let run = compact::run(catalog.as_ref(), &table, &all, &stop);
                     assert!(run.await.unwrap().succeeded());
                 }
                 .boxed()
@@ -296,7 +298,8 @@ async fn time_travel_and_flows_work_across_compactions() {
     }
     let table = lake.table(&source).await;
     let all = options(&[("rewrite-all", "true")]);
-    let run = compact::run(lake.catalog.as_ref(), &table, &all, &Stop::new());
+    let stop = Stop::new();
+    let run = compact::run(lake.catalog.as_ref(), &table, &all, &stop);
     assert!(run.await.unwrap().succeeded());
     assert_eq!(data_files(&lake, &source).await, 1);
     let table = lake.table(&source).await;

@@ -102,7 +102,8 @@ async fn retention_is_that_of_the_table_then_of_its_layer_then_of_the_project() 
     for (days, left) in [(2, [2, 2]), (2, [1, 2]), (4, [1, 1])] {
         lake.days(days);
         let tables = [three.clone(), seven.clone()];
-        let run = maintenance.run(&tables, &[Operation::Expire], &Stop::new());
+        let stop = Stop::new();
+        let run = maintenance.run(&tables, &[Operation::Expire], &stop);
         assert!(run.await.unwrap().failures().is_empty());
         for (table, left) in tables.iter().zip(left) {
             assert_eq!(lake.table(table).await.metadata().snapshots().len(), left);

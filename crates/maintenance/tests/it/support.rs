@@ -30,7 +30,10 @@ use iceberg::spec::{
 };
 
 pub const DAY: i64 = 24 * 60 * 60 * 1_000_000;
-const START: i64 = 1_790_000_000_000_000;
+/// In 2023.
+const START: i64 = 1_700_000_000_000_000;
+/// Later than any time that the system could put into metadata.
+const FAR: i64 = 36_500 * DAY;
 
 /// Key to value.
 pub type Rows = BTreeMap<i64, i64>;
@@ -95,8 +98,36 @@ impl Lake {
             .iter()
             .map(|(key, value)| ((*key).to_string(), (*value).to_string()))
             .collect();
-        self.catalog.create_table(table).await.unwrap();
+        let table = self.catalog.create_table(table).await.unwrap();
+        self.set_back(&table).await;
         ident
+    }
+
+    /// Metadata is stamped with the system's time where no snapshot is added, and snapshots are never
+    /// older than their table. So that the test's clock counts, the table is registered as an old one.
+    async fn set_back(&self, table: &Table) {
+        let (ident, storage) = (table.ident(), table.storage());
+        let location = Location::parse(table.metadata_location()).unwrap();
+        let bytes = storage.read(&location).await.unwrap();
+        let mut json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        json["last-updated-ms"] = (START / 1_000).into();
+        self.catalog.drop_table(ident, false).await.unwrap();
+        storage.delete(&location).await.unwrap();
+        let name = "00000-5e4e1f7e-0a1c-4e0e-9d53-000000000000.metadata.json";
+        let old = table.metadata_folder().unwrap().join(name);
+        let bytes = serde_json::to_vec(&json).unwrap();
+        storage.write(&old, bytes.into()).await.unwrap();
+        let old = old.to_string();
+        let register = self.catalog.register_table(ident, &old);
+        register.await.unwrap();
+    }
+
+    /// Does something when all snapshots are old, whatever their metadata is stamped with.
+    pub async fn in_the_far_future<T>(&self, work: impl Future<Output = T>) -> T {
+        self.clock.advance(FAR);
+        let done = work.await;
+        self.clock.advance(-FAR);
+        done
     }
 
     pub async fn table(&self, ident: &TableIdent) -> Table {

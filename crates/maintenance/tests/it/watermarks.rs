@@ -3,7 +3,9 @@ use berglake_format::properties::HistoryProperties;
 use berglake_format::snapshot::Reason;
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{NamespaceIdent, TableIdent};
-use berglake_ingest::progress::{FlowId, Progress, Resume};
+use berglake_ingest::progress::{
+    Delta, FileMark, FileSet, FlowId, Position, Progress, Resume, Step, Version,
+};
 use berglake_maintenance::Watermarks;
 use berglake_maintenance::{Operation, Outcome, Stop, expire};
 use iceberg::spec::{FormatVersion, SnapshotRetention};
@@ -26,10 +28,12 @@ async fn lake() -> (Lake, TableIdent, TableIdent, FlowId) {
 async fn maintain(lake: &Lake) {
     let maintenance = lake.maintenance();
     let tables = maintenance.tables().await.unwrap();
-    let report = maintenance
-        .run(&tables, &Operation::ALL, &Stop::new())
-        .await
-        .unwrap();
+    let stop = Stop::new();
+    let compact = maintenance.run(&tables, &[Operation::Compact], &stop);
+    let report = compact.await.unwrap();
+    assert!(report.failures().is_empty(), "{report}");
+    let expire = maintenance.run(&tables, &[Operation::Expire], &stop);
+    let report = lake.in_the_far_future(expire).await.unwrap();
     assert!(report.failures().is_empty(), "{report}");
 }
 
@@ -43,11 +47,9 @@ async fn flows_that_still_need_a_snapshot_go_on_after_an_aggressive_expiry() {
     for k in 3..10 {
         lake.append(&source, &[(k, k)]).await;
     }
-    let plan = lake
-        .maintenance()
-        .plan(&[source.clone()], &[Operation::Expire])
-        .await
-        .unwrap();
+    let (maintenance, tables) = (lake.maintenance(), [source.clone()]);
+    let plan = maintenance.plan(&tables, &[Operation::Expire]);
+    let plan = lake.in_the_far_future(plan).await.unwrap();
     let Some(Outcome::Done(planned)) = &plan.tables[0].expire else {
         panic!("{plan:?}");
     };
@@ -120,7 +122,7 @@ async fn progress_is_told_as_before_when_the_snapshots_of_its_records_have_expir
 }
 
 #[tokio::test]
-async fn a_rollback_that_nobody_has_decided_about_keeps_all_snapshots() {
+async fn after_a_rollback_that_nobody_has_decided_about_a_flow_can_still_be_told_to_replay() {
     let (lake, source, target, flow) = lake().await;
     let mut heads = Vec::new();
     for k in 0..4 {
@@ -137,17 +139,49 @@ async fn a_rollback_that_nobody_has_decided_about_keeps_all_snapshots() {
     assert!(matches!(progress, Progress::RolledBack(_)));
     maintain(&lake).await;
     let after = lake.table(&target).await;
-    assert_eq!(after.metadata().snapshots().len(), 4);
     assert_eq!(Progress::of(after.metadata(), &flow).unwrap(), progress);
     // The flow can be told to replay: the source still has what it needs for that.
     let from = progress.resume(&flow, Some(Resume::Replay)).unwrap();
-    let Some(berglake_ingest::progress::Position::Table { at, .. }) = from else {
+    let Some(Position::Table { at, .. }) = from else {
         panic!("{from:?}");
     };
     let table = lake.table(&source).await;
     let head = table.metadata().current_snapshot_id().unwrap();
     let plan = berglake_format::plan::appended_rows(&table, Some(at), head, None).await;
     assert_eq!(plan.unwrap().tasks.len(), 2);
+}
+
+#[tokio::test]
+async fn snapshots_stay_where_nothing_else_tells_what_a_rollback_has_undone() {
+    let (lake, _, target, flow) = lake().await;
+    let mut heads = Vec::new();
+    let mut taken: Option<FileSet> = None;
+    for k in 0..4 {
+        let version = Version::ETag(format!("v{k}"));
+        let new = FileSet::from([(format!("memory:///in/{k}"), FileMark { size: 1, version })]);
+        let step = Step {
+            flow: flow.clone(),
+            from: taken.clone().map(Position::Files),
+            delta: Delta::Files(new.clone()),
+            resume: None,
+        };
+        heads.push(lake.append_as(&target, &[(k, k)], Some(step)).await);
+        taken.get_or_insert_default().extend(new);
+    }
+    let retention = SnapshotRetention::branch(None, None, None);
+    lake.change(&target, vec![set_ref("main", heads[1], retention)])
+        .await;
+    let before = lake.table(&target).await;
+    let progress = Progress::of(before.metadata(), &flow).unwrap();
+    maintain(&lake).await;
+    let after = lake.table(&target).await;
+    assert_eq!(after.metadata().snapshots().len(), 4);
+    assert_eq!(Progress::of(after.metadata(), &flow).unwrap(), progress);
+    let from = progress.resume(&flow, Some(Resume::Replay)).unwrap();
+    let Some(Position::Files(files)) = from else {
+        panic!("{from:?}");
+    };
+    assert_eq!(files.len(), 2);
 }
 
 #[tokio::test]
@@ -160,9 +194,8 @@ async fn readers_without_records_can_be_named() {
     let mut watermarks = Watermarks::default();
     watermarks.need(&table, second, "a report");
     let history = HistoryProperties::default();
-    expire::run(lake.catalog.as_ref(), &table, history, &watermarks)
-        .await
-        .unwrap();
+    let run = expire::run(lake.catalog.as_ref(), &table, history, &watermarks);
+    lake.in_the_far_future(run).await.unwrap();
     let after = lake.table(&source).await;
     assert!(after.snapshot(first).is_err());
     assert_eq!(rows(&after, SnapshotSelector::Id(second)).await.len(), 2);
@@ -190,15 +223,10 @@ async fn nothing_expires_while_a_table_of_the_catalog_cannot_be_loaded() {
     storage.delete(&location).await.unwrap();
 
     let other = Lake::open(&uri, storage.clone()).await;
-    let run = |lake: &Lake| {
-        let maintenance = lake.maintenance();
-        let source = source.clone();
-        async move {
-            let run = maintenance.run(&[source], &[Operation::Expire], &Stop::new());
-            run.await.unwrap()
-        }
-    };
-    let report = run(&other).await;
+    let (maintenance, stop) = (other.maintenance(), Stop::new());
+    let tables = [source.clone()];
+    let run = maintenance.run(&tables, &[Operation::Expire], &stop);
+    let report = other.in_the_far_future(run).await.unwrap();
     let Some(Outcome::Failed { error, .. }) = &report.tables[0].expire else {
         panic!("{report}");
     };
@@ -206,7 +234,8 @@ async fn nothing_expires_while_a_table_of_the_catalog_cannot_be_loaded() {
     assert_eq!(other.table(&source).await.metadata().snapshots().len(), 2);
     // When it is there again, its needs are known, and it has none.
     storage.write(&location, bytes).await.unwrap();
-    let report = run(&other).await;
+    let run = maintenance.run(&tables, &[Operation::Expire], &stop);
+    let report = other.in_the_far_future(run).await.unwrap();
     assert!(report.failures().is_empty(), "{report}");
     assert_eq!(other.table(&source).await.metadata().snapshots().len(), 1);
 }
