@@ -53,19 +53,13 @@ impl Lake {
     #[track_caller]
     fn check_snapshots(&self, when: &str) {
         let mut queries = String::new();
-        let mut count = 0;
         for table in TABLES {
             for id in self.snapshots(table) {
-                count += 1;
-                write!(
-                    queries,
-                    "SELECT count(DISTINCT t) AS n FROM \
-                     (SELECT * FROM {table} FOR VERSION AS OF {id}) AS t;"
-                )
-                .unwrap();
+                // All columns, so that all of each file is read.
+                writeln!(queries, "SELECT * FROM {table} FOR VERSION AS OF {id};").unwrap();
             }
         }
-        assert_eq!(self.project.rows(&queries).len(), count, "{when}");
+        assert!(!self.project.rows(&queries).is_empty(), "{when}");
     }
 }
 
