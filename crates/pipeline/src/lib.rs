@@ -6,6 +6,7 @@ pub mod language;
 mod project;
 pub mod report;
 mod runner;
+pub mod watch;
 
 pub use config::Config;
 pub use project::Project;

@@ -28,6 +28,10 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         let result = take(run, &target, batch, &checks, report).await;
         report.expectations = checks.results();
         target = result?;
+        run.committed(report);
+        if run.is_stopping() {
+            return Ok(());
+        }
     }
 }
 
