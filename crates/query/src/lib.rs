@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
 
+pub mod encode;
 mod engine;
 mod error;
 mod functions;
