@@ -13,6 +13,7 @@ mod backoff;
 pub mod health;
 mod http;
 mod lake;
+pub mod probe;
 mod problem;
 mod role;
 pub mod signals;

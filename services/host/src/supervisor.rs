@@ -1,11 +1,10 @@
 //! Starts roles, keeps them running, and ends them in good order.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berglake_format::{Environment, Error, ErrorKind, Result};
-use futures::FutureExt;
 use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -75,6 +74,11 @@ impl Host {
         })
     }
 
+    /// The names of the roles.
+    pub fn roles(&self) -> impl Iterator<Item = &'static str> {
+        self.roles.iter().map(|member| member.role.name())
+    }
+
     /// Cancelling this ends the roles.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
@@ -115,34 +119,34 @@ impl Host {
             let supervised = supervise(member.role, context);
             tasks.push(AbortOnDropHandle::new(tokio::spawn(supervised)));
         }
-        let all = tasks.into_iter().map(|task| {
-            let stop = stop.clone();
-            async move {
-                let outcome = task.await.unwrap_or_else(|failure| {
-                    Err(Error::internal("a part of the process has died").source_error(failure))
-                });
-                if outcome.is_err() {
-                    // The others end in good order.
-                    stop.cancel();
-                }
-                outcome
+        let first: Mutex<Option<Error>> = Mutex::default();
+        let (failure, end) = (&first, &stop);
+        let mut all = join_all(tasks.into_iter().map(|task| async move {
+            let outcome = task.await.unwrap_or_else(|failure| {
+                Err(Error::internal("a part of the process has died").source_error(failure))
+            });
+            if let Err(error) = outcome {
+                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                failure.get_or_insert(error);
+                // The others end in good order.
+                end.cancel();
             }
-        });
-        let mut all = Box::pin(join_all(all)).fuse();
+        }));
         let ended = tokio::select! {
-            outcomes = &mut all => outcomes,
-            () = stop.cancelled() => match timeout(grace, &mut all).await {
-                Ok(outcomes) => outcomes,
-                Err(_) => {
-                    tracing::warn!(
-                        grace_ms = grace.as_millis(),
-                        "what is in flight takes too long and is abandoned; it is done again after the next start"
-                    );
-                    return Ok(());
-                }
-            },
+            _ = &mut all => true,
+            () = stop.cancelled() => timeout(grace, &mut all).await.is_ok(),
         };
-        ended.into_iter().collect()
+        drop(all);
+        if !ended {
+            tracing::warn!(
+                grace_ms = grace.as_millis(),
+                "what is in flight takes too long and is abandoned; it is done again after the next start"
+            );
+        }
+        match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 }
 

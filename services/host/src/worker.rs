@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use berglake_format::{ErrorKind, Result};
 use berglake_pipeline::Observer;
-use berglake_pipeline::config::{Config, Listen, WorkerConfig};
+use berglake_pipeline::config::{Config, Listen};
 use berglake_pipeline::report::{FlowReport, FlowStatus};
 use berglake_pipeline::watch::{FlowState, Selection, Stage, Watch, WatchObserver};
 
@@ -22,14 +22,6 @@ impl Worker {
     pub fn new(stage: Stage) -> Self {
         Self(stage)
     }
-
-    fn config(self, config: &Config) -> &WorkerConfig {
-        match self.0 {
-            Stage::Bronze => &config.services.bronze,
-            Stage::Silver => &config.services.silver,
-            Stage::Gold => &config.services.gold,
-        }
-    }
 }
 
 #[async_trait]
@@ -39,7 +31,11 @@ impl Role for Worker {
     }
 
     fn listen(&self, config: &Config) -> Listen {
-        self.config(config).listen.clone()
+        match self.0 {
+            Stage::Bronze => config.services.bronze.listen.clone(),
+            Stage::Silver => config.services.silver.listen.clone(),
+            Stage::Gold => config.services.gold.listen.clone(),
+        }
     }
 
     async fn run(&self, context: Context) -> Result<()> {
@@ -54,9 +50,8 @@ impl Role for Worker {
             }
             Err(error) => return Err(error),
         };
-        let interval = self.config(&context.lake.project.config).interval;
-        let watch = Watch::new(runner, &Selection::Stage(self.0), interval)?
-            .with_heads(context.heads().await?);
+        let watch =
+            Watch::new(runner, &Selection::Stage(self.0))?.with_heads(context.heads().await?);
         let checks: HashMap<String, Check> = watch
             .flows()
             .map(|(flow, _)| (flow.to_string(), context.check(&format!("flow {flow}"))))

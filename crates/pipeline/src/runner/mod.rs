@@ -6,6 +6,7 @@
 //! its table as it was; flows that need it are skipped.
 
 mod append;
+mod check;
 mod dataflow;
 mod dead_letters;
 mod expectations;
@@ -29,11 +30,13 @@ use berglake_query::{Engine, EngineOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::Project;
+use crate::config::Config;
 use crate::language::{Flow, Pipeline, TableName, Write};
 use crate::report::{
     FlowKind, FlowPlan, FlowReport, FlowStatus, PlannedAction, RunPlan, RunReport,
 };
 
+pub use check::{SourceName, TableCheck};
 pub(crate) use schemas::Schemas;
 pub(crate) use tables::ident;
 pub use tables::{DEAD_LETTER_PROPERTY, PIPELINE_PROPERTY};
@@ -215,6 +218,11 @@ impl Runner {
     /// The catalog through which everything is committed.
     pub fn catalog(&self) -> &Arc<dyn Catalog> {
         &self.catalog
+    }
+
+    /// The project's configuration.
+    pub(crate) fn config(&self) -> &Config {
+        &self.project.config
     }
 
     /// Clock, ids, and who writes.

@@ -100,20 +100,19 @@ pub trait WatchObserver: Observer {
 /// Follows flows of one pipeline.
 pub struct Watch {
     runner: Arc<Runner>,
-    /// Their places in the pipeline.
-    flows: Vec<usize>,
-    interval: Duration,
+    /// Their places in the pipeline, and how often each looks for something new.
+    flows: Vec<(usize, Duration)>,
     heads: Heads,
 }
 
 impl Watch {
-    /// Follows these flows with this runner. A flow that reads tables runs at most once per interval;
-    /// other sources are looked at once per interval.
+    /// Follows these flows with this runner. Sources are looked at once per interval of the flow's
+    /// stage (`services.*.interval`); a flow that reads tables runs at most once per interval.
     ///
     /// # Errors
     /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for a layer that the pipeline does
     /// not have.
-    pub fn new(runner: Arc<Runner>, selection: &Selection, interval: Duration) -> Result<Self> {
+    pub fn new(runner: Arc<Runner>, selection: &Selection) -> Result<Self> {
         let pipeline = runner.pipeline();
         if let Selection::Layer(layer) = selection {
             let layers = pipeline.layers();
@@ -129,16 +128,21 @@ impl Watch {
             Selection::Layer(layer) => flow.target.namespace().join(".") == *layer,
             Selection::Stage(stage) => Stage::of(flow) == *stage,
         };
+        let services = &runner.config().services;
+        let interval = |flow: &Flow| match Stage::of(flow) {
+            Stage::Bronze => services.bronze.interval,
+            Stage::Silver => services.silver.interval,
+            Stage::Gold => services.gold.interval,
+        };
         let flows = pipeline.flows().iter().enumerate();
         let flows = flows
             .filter(|(_, flow)| selected(flow))
-            .map(|(place, _)| place)
+            .map(|(place, flow)| (place, interval(flow)))
             .collect();
         let heads = Heads::new(runner.catalog().clone());
         Ok(Self {
             runner,
             flows,
-            interval,
             heads,
         })
     }
@@ -155,7 +159,7 @@ impl Watch {
         let flows = self.runner.pipeline().flows();
         self.flows
             .iter()
-            .filter_map(|place| flows.get(*place))
+            .filter_map(|(place, _)| flows.get(*place))
             .map(|flow| (flow.name.as_str(), flow.target.to_string()))
     }
 
@@ -167,11 +171,11 @@ impl Watch {
             observer,
             heads: self.heads.clone(),
         });
-        let follows = self.flows.iter().map(|place| {
+        let follows = self.flows.iter().map(|(place, interval)| {
             let follow = Follow {
                 runner: self.runner.clone(),
                 place: *place,
-                interval: self.interval,
+                interval: *interval,
                 heads: self.heads.clone(),
                 observer: hearing.clone(),
                 stop: stop.clone(),
