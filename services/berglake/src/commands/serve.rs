@@ -55,7 +55,7 @@ async fn run(global: &Global, names: &[RoleName]) -> Outcome {
     out.flush()?;
     let stop = host.stop_token();
     match signals::until_signalled(&stop, host.run(metrics)).await {
-        Some(outcome) => Ok(outcome?),
+        Some(outcome) => outcome.map_err(Failure::opening),
         None => Err(Failure::Interrupted),
     }
 }

@@ -8,8 +8,11 @@
 )]
 
 mod bad_input;
+mod check;
 mod commands;
 mod dependencies;
 mod documents;
 mod kill;
+mod killed_services;
 mod support;
+mod up;
