@@ -91,11 +91,13 @@ impl Project {
         self.root().join(name)
     }
 
-    /// Writes a file of the project.
+    /// Writes a file of the project. It appears whole: whoever follows files reads each of them once.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        let hidden = path.with_extension("part");
+        std::fs::write(&hidden, text).unwrap();
+        std::fs::rename(hidden, path).unwrap();
     }
 
     /// The binary with arguments, not yet started.
