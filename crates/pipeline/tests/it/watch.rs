@@ -158,7 +158,7 @@ async fn stages_can_be_started_in_any_order() {
     let silver = Following::start(&lake, &Selection::Stage(Stage::Silver));
     until("a flow that waits for its source", || async {
         matches!(
-            gold.ears.state("gold.total"),
+            silver.ears.state("upsert"),
             Some(FlowState::Retrying {
                 kind: "not-found",
                 ..

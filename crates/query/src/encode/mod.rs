@@ -2,6 +2,7 @@
 
 mod value;
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -40,19 +41,26 @@ impl RowFormat {
 }
 
 /// Writes the rows of one result.
-#[derive(Debug)]
 pub struct RowEncoder {
     schema: SchemaRef,
     rows: u64,
     form: Form,
 }
 
-#[derive(Debug)]
 enum Form {
     Json,
     NdJson,
     Csv,
     Arrow(Box<StreamWriter<Vec<u8>>>),
+}
+
+impl fmt::Debug for RowEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowEncoder")
+            .field("schema", &self.schema)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RowEncoder {
