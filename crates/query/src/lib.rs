@@ -28,6 +28,7 @@ mod sql;
 mod statements;
 mod stream_table;
 mod table;
+mod yielding;
 
 pub use datafusion;
 

@@ -45,7 +45,7 @@ impl Runner {
                 if !is_own {
                     sources.push(SourceName {
                         flow: flow.name.clone(),
-                        source: source.from.to_string(),
+                        source: shown(&source.from),
                         input,
                     });
                 }
@@ -145,5 +145,18 @@ impl Runner {
             location: table.metadata().location().to_string(),
             created: !existed,
         })
+    }
+}
+
+/// A source in a few words: a function by what it reads, without its columns.
+fn shown(source: &SourceRef) -> String {
+    match source {
+        SourceRef::Table(name) => name.to_string(),
+        SourceRef::Function(function) => {
+            let what = ["path", "topic"]
+                .iter()
+                .find_map(|name| function.text(name));
+            format!("{}({})", function.name, what.unwrap_or_default())
+        }
     }
 }

@@ -137,14 +137,12 @@ async fn a_new_file_flows_to_gold_by_itself() {
     following.stop().await;
 
     // What was read and written is reported, and nothing is done twice.
-    let reports = ears.reports.lock().unwrap();
-    let read: u64 = reports
-        .iter()
-        .filter(|report| report.target == "bronze.events")
-        .map(|report| report.rows_read)
-        .sum();
+    let read: u64 = {
+        let reports = ears.reports.lock().unwrap();
+        let bronze = reports.iter().filter(|r| r.target == "bronze.events");
+        bronze.map(|report| report.rows_read).sum()
+    };
     assert_eq!(read, 4);
-    drop(reports);
     let before = lake.snapshots(&crate::lake::TABLES).await;
     lake.run().await;
     assert_eq!(lake.snapshots(&crate::lake::TABLES).await, before);

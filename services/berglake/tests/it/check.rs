@@ -24,8 +24,8 @@ fn a_new_project_is_checked_and_its_tables_are_made() {
     for part in [
         "catalog",
         "written, read, listed and deleted",
-        "1 files",
-        "bronze.orders_errors: created, at [tmp]",
+        "read_files(data/orders*.json) of bronze.orders_raw: 1 files",
+        "bronze.orders_errors: created, at file://[tmp]",
         "gold.revenue_by_country: created",
         "all",
     ] {

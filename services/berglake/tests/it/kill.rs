@@ -252,6 +252,19 @@ impl Lake {
         );
     }
 
+    /// Whether bronze has every record.
+    pub fn is_taken(&self) -> bool {
+        let rows = self.project.rows(
+            "SELECT (SELECT count(*) FROM bronze.events_raw) + (SELECT count(*) FROM bronze.events_errors) AS n",
+        );
+        let records: usize = self
+            .files
+            .iter()
+            .map(|(_, text)| text.lines().count())
+            .sum();
+        rows[0]["n"] == records
+    }
+
     /// Runs to a point and dies there.
     #[track_caller]
     fn die_at(&self, point: &str, pass: u64) {

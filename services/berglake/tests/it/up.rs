@@ -203,16 +203,16 @@ fn a_catalog_that_cannot_be_opened_yet_is_waited_for_and_named() {
         let (status, now) = running.get("query", "/health/ready");
         assert_eq!(status, 503);
         body = now;
-        if body.contains("catalog.db") {
+        if body.contains("project/.berglake") {
             break;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(body.contains("catalog.db"), "{body}");
+    assert!(body.contains("project/.berglake"), "{body}");
     let (status, body) = running.sql("SELECT 1", "csv");
     let body = String::from_utf8(body).unwrap();
     assert_eq!(status, 503, "{body}");
-    assert!(body.contains("catalog.db"), "{body}");
+    assert!(body.contains("project/.berglake"), "{body}");
     assert_eq!(running.get("query", "/health/live").0, 200);
 
     std::fs::remove_file(project.path(".berglake")).unwrap();
