@@ -99,7 +99,7 @@ async fn commit(state: &State, changes: Vec<TableChange>) -> Result<Vec<Table>, 
             Err(error) => Err(match error.kind() {
                 ErrorKind::NotFound => no_namespace(&catalog, &idents, &error).await,
                 ErrorKind::Corrupt if all_load(committer.as_ref(), &idents).await => {
-                    ApiError::bad_request(error.to_string())
+                    ApiError::bad_request(error.to_string()).because(&error)
                 }
                 _ => ApiError::general(&error),
             }),

@@ -13,6 +13,9 @@ pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) error_type: &'static str,
     pub(super) message: String,
+    /// What berglake's own client takes over, where an error of the catalog stands behind it.
+    kind: Option<ErrorKind>,
+    help: Option<String>,
 }
 
 /// What was looked for when something was not found, or was in the way when there was a conflict.
@@ -60,7 +63,16 @@ impl ApiError {
             status,
             error_type,
             message: message.into(),
+            kind: None,
+            help: None,
         }
+    }
+
+    /// The same, with the kind and the advice of the error that stands behind it.
+    pub(super) fn because(mut self, error: &Error) -> Self {
+        self.kind = Some(error.kind());
+        self.help = error.advice().map(str::to_string);
+        self
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -82,7 +94,7 @@ impl ApiError {
 
     /// The answer to an error of the catalog while it dealt with this subject.
     pub(super) fn of(subject: Subject<'_>, error: &Error) -> Self {
-        match (error.kind(), subject) {
+        let answer = match (error.kind(), subject) {
             (ErrorKind::NotFound, _) => {
                 let mut answer = Self::no_such(subject);
                 if let (Subject::Table(_), Some(advice)) = (subject, error.advice()) {
@@ -101,7 +113,8 @@ impl ApiError {
                 error.to_string(),
             ),
             _ => Self::general(error),
-        }
+        };
+        answer.because(error)
     }
 
     /// The answer to an error that is not about one namespace or table.
@@ -128,7 +141,7 @@ impl ApiError {
                 error_type::INTERNAL_SERVER_ERROR,
             ),
         };
-        Self::new(status, error_type, error.to_string())
+        Self::new(status, error_type, error.to_string()).because(error)
     }
 }
 
@@ -140,6 +153,8 @@ impl IntoResponse for ApiError {
                 error_type: self.error_type.to_string(),
                 code: self.status.as_u16(),
                 stack: Vec::new(),
+                kind: self.kind.map(|kind| kind.as_str().to_string()),
+                help: self.help,
             },
         };
         let mut response = (self.status, Json(body)).into_response();

@@ -245,7 +245,7 @@ pub(super) async fn register(
         let namespace = ident.namespace();
         match catalog.load_namespace(namespace).await {
             Err(_) => Err(ApiError::of(Subject::Namespace(namespace), &error)),
-            Ok(_) => Err(ApiError::bad_request(error.to_string())),
+            Ok(_) => Err(ApiError::bad_request(error.to_string()).because(&error)),
         }
     })
     .await?;
