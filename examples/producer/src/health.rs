@@ -178,8 +178,8 @@ impl Generator {
         // Three decimal places, so that what is written and read is the same number.
         let value = (random.random_range(low..high) * 1000.0).round() / 1000.0;
         let seconds = i64::from(self.options.days.max(1)) * 86_400;
-        let start = self.options.from
-            + Duration::milliseconds(random.random_range(0..seconds * 1000));
+        let start =
+            self.options.from + Duration::milliseconds(random.random_range(0..seconds * 1000));
         let end = start + Duration::seconds(random.random_range(0..600));
         let created = end + Duration::seconds(random.random_range(1..60));
         let metadata = random.random_bool(0.3).then(|| {

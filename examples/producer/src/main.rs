@@ -20,7 +20,12 @@ const EXAMPLES: &str = "Examples:
 #[command(version, after_help = EXAMPLES)]
 struct Cli {
     /// The brokers, with commas between them.
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "localhost:9092", global = true)]
+    #[arg(
+        long,
+        env = "KAFKA_BOOTSTRAP_SERVERS",
+        default_value = "localhost:9092",
+        global = true
+    )]
     servers: String,
     /// An option of librdkafka, such as sasl.username=me; can be repeated.
     #[arg(long = "option", value_name = "NAME=VALUE", global = true)]

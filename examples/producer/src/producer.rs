@@ -116,7 +116,10 @@ impl fmt::Display for ProduceError {
             ),
             Self::Option { reason } => write!(f, "a client option is wrong: {reason}"),
             Self::NotDelivered { topic, reason } => {
-                write!(f, "a message to topic {topic:?} was not delivered: {reason}")
+                write!(
+                    f,
+                    "a message to topic {topic:?} was not delivered: {reason}"
+                )
             }
         }
     }

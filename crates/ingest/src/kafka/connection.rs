@@ -119,7 +119,7 @@ impl KafkaConnection {
 
     /// The options of a client that reads a topic with so many partitions.
     pub(super) fn client(&self, partitions: usize) -> ClientConfig {
-        let fetched = (FETCHED_BYTES / partitions.max(1)).clamp(1 << 20, 32 << 20);
+        let fetched = (FETCHED_BYTES / partitions.max(1)).clamp(256 << 10, 32 << 20);
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.servers)

@@ -215,11 +215,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(
-        source: Arc<str>,
-        topic: Arc<str>,
-        options: &MessageOptions,
-    ) -> Result<Self> {
+    pub(super) fn new(source: Arc<str>, topic: Arc<str>, options: &MessageOptions) -> Result<Self> {
         let schema = options.output_schema()?;
         let rows = Rows::new(schema.fields()).map_err(IngestError::arrow(&*source))?;
         Ok(Self {
@@ -246,13 +242,16 @@ impl Decoder {
         // A row costs memory even if its message is short.
         self.bytes += message.payload.map_or(0, <[u8]>::len) + 64;
         match self.cells(message, headers) {
-            Ok(Some(cells)) => self.rows.append(cells).map_err(|source| IngestError::Arrow {
-                context: format!(
-                    "offset {} of partition {} of topic {}",
-                    message.offset, message.partition, self.topic
-                ),
-                source,
-            }),
+            Ok(Some(cells)) => self
+                .rows
+                .append(cells)
+                .map_err(|source| IngestError::Arrow {
+                    context: format!(
+                        "offset {} of partition {} of topic {}",
+                        message.offset, message.partition, self.topic
+                    ),
+                    source,
+                }),
             Ok(None) => Ok(()),
             Err(reject) => {
                 self.refuse(message, reject);
@@ -326,12 +325,14 @@ impl Decoder {
         Ok(match attribute {
             Attribute::Key => match message.key {
                 None => Cell::Null,
-                Some(key) => Cell::Text(Cow::Borrowed(std::str::from_utf8(key).map_err(|error| {
-                    Reject::new(
-                        ErrorType::InvalidUtf8,
-                        format!("byte {} of the key is no UTF-8", error.valid_up_to()),
-                    )
-                })?)),
+                Some(key) => Cell::Text(Cow::Borrowed(std::str::from_utf8(key).map_err(
+                    |error| {
+                        Reject::new(
+                            ErrorType::InvalidUtf8,
+                            format!("byte {} of the key is no UTF-8", error.valid_up_to()),
+                        )
+                    },
+                )?)),
             },
             Attribute::Headers => Cell::Map(headers_of(headers)),
             Attribute::Timestamp => match message.timestamp {
@@ -367,7 +368,10 @@ impl Decoder {
         if rows == 0 && self.dead_letters.is_empty() {
             return Ok(None);
         }
-        let columns = self.rows.finish().map_err(IngestError::arrow(&*self.source))?;
+        let columns = self
+            .rows
+            .finish()
+            .map_err(IngestError::arrow(&*self.source))?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .map_err(IngestError::arrow(&*self.source))?;

@@ -291,7 +291,12 @@ fn recreated(recorded: &TopicPosition, seen: &Seen) -> Option<String> {
 }
 
 /// The range of a topic that was made anew. Partitions that it has no more are forgotten.
-pub(super) fn anew(topic: &Arc<str>, recorded: &TopicPosition, seen: &Seen, resume: Resume) -> Pinned {
+pub(super) fn anew(
+    topic: &Arc<str>,
+    recorded: &TopicPosition,
+    seen: &Seen,
+    resume: Resume,
+) -> Pinned {
     let mut ranges: BTreeMap<i32, PinnedRange> = BTreeMap::new();
     for (partition, held) in &seen.partitions {
         let start = match resume {

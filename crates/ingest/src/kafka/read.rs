@@ -18,7 +18,7 @@ use super::client::{Client, Context, is_missing, is_passing, is_refusal};
 use super::error::KafkaError;
 use super::messages::{Decoder, Envelope, Headers, MessageBatch, MessageOptions};
 use super::pin::{Pinned, PinnedRange};
-use crate::error::{IngestError, Result};
+use crate::error::Result;
 use crate::progress::{Mark, PartitionRange, TopicDelta, TopicPosition};
 
 /// The most messages that are taken of a partition before another one has its turn.

@@ -182,12 +182,7 @@ fn stored_records_of_topics_keep_their_form() {
 #[test]
 fn a_message_is_known_again_by_all_that_it_is() {
     let mark = |time, key: Option<&str>, payload: Option<&str>| {
-        Mark::of(
-            3,
-            time,
-            key.map(str::as_bytes),
-            payload.map(str::as_bytes),
-        )
+        Mark::of(3, time, key.map(str::as_bytes), payload.map(str::as_bytes))
     };
     let one = mark(Some(1), Some("k"), Some("v"));
     assert_eq!(one, mark(Some(1), Some("k"), Some("v")));

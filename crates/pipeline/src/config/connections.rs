@@ -126,8 +126,8 @@ impl Reader<'_> {
     fn kafka(&mut self, name: &str) -> Result<KafkaConnection> {
         let servers = ["connections", name, "bootstrap-servers"];
         let named = self.optional(&servers).unwrap_or_default();
-        let mut connection = KafkaConnection::new(named)
-            .map_err(|error| self.at(&servers, error.into()))?;
+        let mut connection =
+            KafkaConnection::new(named).map_err(|error| self.at(&servers, error.into()))?;
         if self.optional(&["connections", name, "timeout"]).is_some() {
             let timeout = self.duration(&["connections", name, "timeout"])?;
             connection = connection.with_timeout(timeout);

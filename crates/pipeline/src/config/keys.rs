@@ -130,16 +130,8 @@ pub(super) static KNOWN: &[Known] = &[
     key(&["variables", ANY], Kind::Scalar, None),
     key(&["connections", ANY, "kind"], Kind::Text, None),
     key(&["connections", ANY, "path"], Kind::Text, None),
-    key(
-        &["connections", ANY, "bootstrap-servers"],
-        Kind::Text,
-        None,
-    ),
-    key(
-        &["connections", ANY, "security-protocol"],
-        Kind::Text,
-        None,
-    ),
+    key(&["connections", ANY, "bootstrap-servers"], Kind::Text, None),
+    key(&["connections", ANY, "security-protocol"], Kind::Text, None),
     key(&["connections", ANY, "sasl-mechanism"], Kind::Text, None),
     key(&["connections", ANY, "sasl-username"], Kind::Text, None),
     key(&["connections", ANY, "sasl-password"], Kind::Secret, None),

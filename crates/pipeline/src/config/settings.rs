@@ -115,7 +115,9 @@ impl Settings {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<()> {
         // `write.target-file-size-bytes = …` without quotes is a table within a table.
-        if let (Kind::Property | Kind::ClientOption, DeValue::Table(inner)) = (kind, value.get_ref()) {
+        if let (Kind::Property | Kind::ClientOption, DeValue::Table(inner)) =
+            (kind, value.get_ref())
+        {
             for (key, value) in inner {
                 let mut path = path.to_vec();
                 if let Some(last) = path.last_mut() {

@@ -126,7 +126,15 @@ pub fn mask_url(text: &str) -> String {
 /// Whether a value of this name may be a password.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "passwd", "secret", "token", "key", "credential", "jaas"]
-        .iter()
-        .any(|part| name.contains(part))
+    [
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "key",
+        "credential",
+        "jaas",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }

@@ -135,10 +135,19 @@ fn every_key_is_read() {
 fn a_connection_comes_from_the_environment_alone_and_hides_its_secrets() {
     let variables = [
         ("BERGLAKE_CONNECTIONS__MAIN__KIND", "kafka"),
-        ("BERGLAKE_CONNECTIONS__MAIN__BOOTSTRAP_SERVERS", "kafka:9092"),
+        (
+            "BERGLAKE_CONNECTIONS__MAIN__BOOTSTRAP_SERVERS",
+            "kafka:9092",
+        ),
         ("BERGLAKE_CONNECTIONS__MAIN__SASL_PASSWORD", "hunter2"),
-        ("BERGLAKE_CONNECTIONS__MAIN__OPTIONS__SSL_KEY_PASSWORD", "hunter3"),
-        ("BERGLAKE_CONNECTIONS__MAIN__OPTIONS__FETCH_WAIT_MAX_MS", "7"),
+        (
+            "BERGLAKE_CONNECTIONS__MAIN__OPTIONS__SSL_KEY_PASSWORD",
+            "hunter3",
+        ),
+        (
+            "BERGLAKE_CONNECTIONS__MAIN__OPTIONS__FETCH_WAIT_MAX_MS",
+            "7",
+        ),
     ];
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(FILE_NAME), "").unwrap();
@@ -154,7 +163,10 @@ fn a_connection_comes_from_the_environment_alone_and_hides_its_secrets() {
         KafkaConnection::new("kafka:9092").unwrap(),
         |connection, (name, value)| connection.with_option(name, value.to_owned()),
     );
-    assert_eq!(config.connections["main"], Connection::Kafka(expected.unwrap()));
+    assert_eq!(
+        config.connections["main"],
+        Connection::Kafka(expected.unwrap())
+    );
     let shown = format!("{}{config:?}{:?}", config.to_toml(true), config.settings());
     assert!(!shown.contains("hunter"), "{shown}");
     assert!(shown.contains("fetch.wait.max.ms"), "{shown}");

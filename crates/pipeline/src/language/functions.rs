@@ -86,10 +86,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
             ("offset", ArgumentKind::Text),
             ("starting", ArgumentKind::Starting),
             ("tombstones", ArgumentKind::OneOf(TOMBSTONES)),
-            (
-                "on_data_loss",
-                ArgumentKind::OneOf(&["fail", "continue"]),
-            ),
+            ("on_data_loss", ArgumentKind::OneOf(&["fail", "continue"])),
         ],
     },
     FunctionSpec {
@@ -127,7 +124,10 @@ pub(super) fn check(
         arguments: BTreeMap::new(),
     };
     if !spec.supported {
-        problems.push(Problem::unsupported(span, spec.name).help("this version has read_files and read_kafka"));
+        problems.push(
+            Problem::unsupported(span, spec.name)
+                .help("this version has read_files and read_kafka"),
+        );
         return call;
     }
     let mut positional = spec.positional.iter();

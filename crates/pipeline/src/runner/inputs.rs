@@ -366,12 +366,7 @@ impl Input<'_> {
             }
             return messages(run, target, step, reading, Vec::new());
         }
-        let pending = pending_of(
-            run.runner,
-            flow,
-            step.from.as_ref(),
-            run.options.resume,
-        );
+        let pending = pending_of(run.runner, flow, step.from.as_ref(), run.options.resume);
         match pending.await? {
             Pending::Messages {
                 call,
@@ -430,8 +425,9 @@ async fn tables_and_files(
         topic: None,
     };
     match pending {
-        Pending::Messages { .. } => Err(Error::internal("messages are read by their topic")
-            .with("flow", &flow.name)),
+        Pending::Messages { .. } => {
+            Err(Error::internal("messages are read by their topic").with("flow", &flow.name))
+        }
         Pending::Nothing { warnings } => Ok(Next {
             batch: None,
             warnings,

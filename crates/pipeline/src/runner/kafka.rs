@@ -92,10 +92,7 @@ impl KafkaCall {
 
     /// How to go on from a position.
     pub(super) fn pin(&self, resume: Option<Resume>) -> PinOptions {
-        PinOptions {
-            resume,
-            ..self.pin
-        }
+        PinOptions { resume, ..self.pin }
     }
 }
 

@@ -55,7 +55,10 @@ fn records_are_rows_and_broken_ones_dead_letters_with_their_coordinates() {
         ],
     );
     let titles: &StringArray = batch.batch.column(0).as_string();
-    assert_eq!(titles.iter().collect::<Vec<_>>(), [Some("Vertigo"), Some("1984")]);
+    assert_eq!(
+        titles.iter().collect::<Vec<_>>(),
+        [Some("Vertigo"), Some("1984")]
+    );
     let found: Vec<_> = batch
         .dead_letters
         .iter()
@@ -68,7 +71,10 @@ fn records_are_rows_and_broken_ones_dead_letters_with_their_coordinates() {
             else {
                 panic!("{letter:?}")
             };
-            assert_eq!((&**topic, *partition, &*letter.source), ("films", 3, "main/films"));
+            assert_eq!(
+                (&**topic, *partition, &*letter.source),
+                ("films", 3, "main/films")
+            );
             (*offset, letter.error_type)
         })
         .collect();
@@ -126,7 +132,10 @@ fn what_a_message_carries_becomes_columns_where_it_is_asked_for() {
     let map = map.as_map();
     let entries = map.value(0);
     let values: &StringArray = entries.column(1).as_string();
-    assert_eq!(values.iter().collect::<Vec<_>>(), [Some("2"), None, Some("base64:/wA=")]);
+    assert_eq!(
+        values.iter().collect::<Vec<_>>(),
+        [Some("2"), None, Some("base64:/wA=")]
+    );
     assert_eq!(map.value(1).len(), 0);
     let partitions = column("_partition");
     let partitions: &Int32Array = partitions.as_primitive();
@@ -137,7 +146,10 @@ fn what_a_message_carries_becomes_columns_where_it_is_asked_for() {
     let topics = column("_topic_column");
     let topics: &StringArray = topics.as_string();
     assert_eq!(topics.value(0), "films");
-    let kinds: Vec<_> = dead_letters.iter().map(|letter| letter.error_type).collect();
+    let kinds: Vec<_> = dead_letters
+        .iter()
+        .map(|letter| letter.error_type)
+        .collect();
     assert_eq!(kinds, [ErrorType::InvalidUtf8, ErrorType::InvalidUtf8]);
 }
 
@@ -151,7 +163,10 @@ fn a_tombstone_is_what_was_asked_for() {
     assert_eq!((rows.batch.num_rows(), rows.dead_letters.len()), (2, 0));
     assert!(rows.batch.column(0).is_null(1));
     let skipped = decoded(&options().with_tombstones(Tombstones::Skip), payloads);
-    assert_eq!((skipped.batch.num_rows(), skipped.dead_letters.len()), (1, 0));
+    assert_eq!(
+        (skipped.batch.num_rows(), skipped.dead_letters.len()),
+        (1, 0)
+    );
     let required = Schema::new(vec![Field::new("title", DataType::Utf8, false)]);
     let required = MessageOptions::json(Arc::new(required)).with_tombstones(Tombstones::Row);
     let error = required.output_schema().unwrap_err().to_string();
@@ -185,7 +200,10 @@ fn batches_end_when_they_are_full() {
             .unwrap();
     }
     assert!(decoder.is_full());
-    assert_eq!(decoder.take().unwrap().unwrap().batch.num_rows(), BATCH_ROWS);
+    assert_eq!(
+        decoder.take().unwrap().unwrap().batch.num_rows(),
+        BATCH_ROWS
+    );
     assert!(!decoder.is_full());
     assert!(decoder.take().unwrap().is_none());
 }

@@ -49,7 +49,9 @@ fn recorded(partitions: &[(i32, i64)]) -> TopicPosition {
 
 fn ranges(pinned: &Pinned) -> Vec<(i32, i64, i64)> {
     let ranges = pinned.ranges.iter();
-    ranges.map(|(p, range)| (*p, range.start, range.end)).collect()
+    ranges
+        .map(|(p, range)| (*p, range.start, range.end))
+        .collect()
 }
 
 fn plain(at: Option<&TopicPosition>, seen: &Seen) -> Result<Pinned, KafkaError> {
@@ -65,7 +67,11 @@ fn a_new_flow_takes_all_and_the_next_run_what_came_since() {
     let at = recorded(&[(0, 10), (1, 0)]);
     let next = plain(Some(&at), &seen(&[(0, 3, 12), (1, 0, 2)])).unwrap();
     assert_eq!(ranges(&next), [(0, 10, 12), (1, 0, 2)]);
-    assert!(plain(Some(&at), &seen(&[(0, 3, 10), (1, 0, 0)])).unwrap().is_empty());
+    assert!(
+        plain(Some(&at), &seen(&[(0, 3, 10), (1, 0, 0)]))
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -197,7 +203,12 @@ fn the_last_message_is_compared_if_it_is_still_there() {
 fn another_topic_is_an_error_that_names_both() {
     let at = recorded(&[(0, 10)]);
     let other: Arc<str> = "series".into();
-    let error = pin(&other, Some(&at), &seen(&[(0, 0, 10)]), &PinOptions::default());
+    let error = pin(
+        &other,
+        Some(&at),
+        &seen(&[(0, 0, 10)]),
+        &PinOptions::default(),
+    );
     let text = Error::from(error.unwrap_err()).to_string();
     assert!(text.contains("films") && text.contains("series"), "{text}");
 }
@@ -215,7 +226,10 @@ fn options_are_read_and_wrong_ones_named() {
         let error = wrong.parse::<Starting>().unwrap_err().to_string();
         assert!(error.contains("earliest"), "{error}");
     }
-    assert_eq!("continue".parse::<OnDataLoss>().unwrap(), OnDataLoss::Continue);
+    assert_eq!(
+        "continue".parse::<OnDataLoss>().unwrap(),
+        OnDataLoss::Continue
+    );
     assert!("maybe".parse::<OnDataLoss>().is_err());
 }
 
