@@ -12,4 +12,5 @@ mod commands;
 mod dependencies;
 mod documents;
 mod kill;
+mod maintain;
 mod support;
