@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::harness::engine::engine;
 use crate::harness::lake::binary;
 use crate::harness::run;
 use crate::harness::servers::{Coordinates, Kafka, Record};
@@ -28,9 +29,9 @@ struct Project {
 }
 
 impl Project {
-    /// A project that reads a topic of this name and some random letters.
+    /// A project that reads a topic whose name begins so.
     fn new(kafka: &Kafka, name: &str) -> Self {
-        let topic = format!("{name}-{}", uuid::Uuid::new_v4().simple());
+        let topic = engine().name(name);
         let project = Self {
             folder: tempfile::tempdir().unwrap(),
             topic,
@@ -112,17 +113,25 @@ impl Project {
     }
 
     async fn sql(&self, statement: &str) -> Vec<Value> {
-        let output = self.output(&["sql", "--output", "json", "-c", statement]).await;
+        let output = self
+            .output(&["sql", "--output", "json", "-c", statement])
+            .await;
         assert!(output.status.success(), "{}", text(&output));
         let printed = String::from_utf8(output.stdout).unwrap();
         let lines = printed.lines().filter(|line| !line.trim().is_empty());
-        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Where the rows come from and what number each has, in order.
     async fn rows(&self) -> Vec<(Coordinates, i64)> {
-        let rows = self.sql("SELECT p, o, n FROM bronze.t ORDER BY p, o, n").await;
-        rows.iter().map(|row| (at(row, "p", "o"), row["n"].as_i64().unwrap())).collect()
+        let rows = self
+            .sql("SELECT p, o, n FROM bronze.t ORDER BY p, o, n")
+            .await;
+        rows.iter()
+            .map(|row| (at(row, "p", "o"), row["n"].as_i64().unwrap()))
+            .collect()
     }
 
     async fn numbers(&self) -> Vec<i64> {
@@ -132,7 +141,9 @@ impl Project {
     }
 
     async fn snapshots(&self) -> usize {
-        self.sql("SELECT snapshot_id FROM bronze.t.snapshots").await.len()
+        self.sql("SELECT snapshot_id FROM bronze.t.snapshots")
+            .await
+            .len()
     }
 }
 
@@ -174,7 +185,9 @@ async fn create(kafka: &Kafka, name: &str, settings: &[(&str, &str)]) {
     for (name, value) in settings {
         topic = topic.set(name, value);
     }
-    let created = admin(kafka).create_topics([&topic], &AdminOptions::new()).await;
+    let created = admin(kafka)
+        .create_topics([&topic], &AdminOptions::new())
+        .await;
     assert!(matches!(created.unwrap()[..], [Ok(_)]));
 }
 
@@ -184,7 +197,9 @@ async fn expire(kafka: &Kafka, topic: &str, partition: i32, before: i64) {
     offsets
         .add_partition_offset(topic, partition, Offset::Offset(before))
         .unwrap();
-    let deleted = admin(kafka).delete_records(&offsets, &AdminOptions::new()).await;
+    let deleted = admin(kafka)
+        .delete_records(&offsets, &AdminOptions::new())
+        .await;
     assert!(deleted.unwrap().elements()[0].error().is_ok());
 }
 
@@ -227,7 +242,12 @@ fn every_message_is_once_a_row_or_a_dead_letter() {
             let rows = project.sql("SELECT p, o, sample_id FROM bronze.t").await;
             let found: BTreeMap<Coordinates, String> = rows
                 .iter()
-                .map(|row| (at(row, "p", "o"), row["sample_id"].as_str().unwrap().to_owned()))
+                .map(|row| {
+                    (
+                        at(row, "p", "o"),
+                        row["sample_id"].as_str().unwrap().to_owned(),
+                    )
+                })
                 .collect();
             assert_eq!(rows.len(), found.len(), "a message is there twice");
             assert_eq!(found, samples);
@@ -249,7 +269,11 @@ fn every_message_is_once_a_row_or_a_dead_letter() {
         let before = project.snapshots().await;
         assert_eq!(before, 4);
         project.run().await;
-        assert_eq!(project.snapshots().await, before, "a run without news has committed");
+        assert_eq!(
+            project.snapshots().await,
+            before,
+            "a run without news has committed"
+        );
     });
 }
 
@@ -281,7 +305,10 @@ fn what_a_message_carries_becomes_columns() {
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0]["k"], "key");
         assert_eq!(rows[0]["name"], project.topic.as_str());
-        assert!(rows[0]["t"].as_str().unwrap().starts_with("2026-01-01"), "{rows:?}");
+        assert!(
+            rows[0]["t"].as_str().unwrap().starts_with("2026-01-01"),
+            "{rows:?}"
+        );
         assert!(rows[0]["a"].to_string().contains('2'), "{rows:?}");
         let letters = project.sql("SELECT error_type FROM bronze.e").await;
         assert_eq!(letters[0]["error_type"], "tombstone");
@@ -349,7 +376,13 @@ fn a_topic_that_was_made_anew_stops_the_flow_until_somebody_decides() {
                 let more = numbers(100..100 + again, 1);
                 kafka.produce(&project.topic, &more).await;
                 let said = project.fails(&["run"]).await;
-                for part in [why, "partition 0", &project.topic, "--full-refresh", "--resume"] {
+                for part in [
+                    why,
+                    "partition 0",
+                    &project.topic,
+                    "--full-refresh",
+                    "--resume",
+                ] {
                     assert!(said.contains(part), "{part}: {said}");
                 }
                 assert_eq!(project.numbers().await.len(), 10, "nothing is taken before");
@@ -357,7 +390,9 @@ fn a_topic_that_was_made_anew_stops_the_flow_until_somebody_decides() {
                 let mut wanted: Vec<i64> = expected.into_iter().flatten().collect();
                 assert_eq!(project.numbers().await, wanted, "{decision:?}");
                 // It goes on from there without being asked again.
-                kafka.produce(&project.topic, &numbers(1_000..1_005, 1)).await;
+                kafka
+                    .produce(&project.topic, &numbers(1_000..1_005, 1))
+                    .await;
                 project.run().await;
                 wanted.extend(1_000..1_005);
                 assert_eq!(project.numbers().await, wanted, "{decision:?}");
@@ -405,7 +440,9 @@ fn transactional(kafka: &Kafka, topic: &str) -> BaseProducer {
 fn send(producer: &BaseProducer, topic: &str, range: std::ops::Range<i64>) {
     for n in range {
         let payload = number(n);
-        let record = BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(&payload);
+        let record = BaseRecord::<[u8], [u8]>::to(topic)
+            .partition(0)
+            .payload(&payload);
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(Duration::from_secs(30)).unwrap();
@@ -474,16 +511,23 @@ fn a_compacted_topic_is_read_over_its_gaps() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         // The cleaner has been there when a reader from the start no longer finds all.
-        until("the topic is compacted", Duration::from_secs(120), async || {
-            kafka.produce(&project.topic, &[update(last + 1)]).await;
-            last += 1;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let probe = Project::new(kafka, "probe");
-            let probe = Project { topic: project.topic.clone(), ..probe };
-            probe.flow(", key => 'k', tombstones => 'skip'");
-            probe.run().await;
-            probe.numbers().await.len() < 1_000
-        })
+        until(
+            "the topic is compacted",
+            Duration::from_secs(120),
+            async || {
+                kafka.produce(&project.topic, &[update(last + 1)]).await;
+                last += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let probe = Project::new(kafka, "probe");
+                let probe = Project {
+                    topic: project.topic.clone(),
+                    ..probe
+                };
+                probe.flow(", key => 'k', tombstones => 'skip'");
+                probe.run().await;
+                probe.numbers().await.len() < 1_000
+            },
+        )
         .await;
         project.run().await;
         let first = project.numbers().await;
@@ -527,7 +571,12 @@ fn a_run_that_is_killed_again_and_again_loses_and_doubles_nothing() {
         let rows = project.rows().await;
         let found: BTreeMap<Coordinates, i64> = rows.iter().copied().collect();
         assert_eq!(rows.len(), found.len(), "a message is there twice");
-        assert!(found == produced, "{} of {} messages", found.len(), produced.len());
+        assert!(
+            found == produced,
+            "{} of {} messages",
+            found.len(),
+            produced.len()
+        );
     });
 }
 
@@ -544,7 +593,9 @@ fn two_runs_at_once_take_nothing_twice() {
         kafka.create_topic(&project.topic, 2).await;
         let mut next = 0;
         for _ in 0..4 {
-            kafka.produce(&project.topic, &numbers(next..next + 4_000, 2)).await;
+            kafka
+                .produce(&project.topic, &numbers(next..next + 4_000, 2))
+                .await;
             next += 4_000;
             let (one, two) = tokio::join!(project.output(&["run"]), project.output(&["run"]));
             for output in [one, two] {
@@ -569,7 +620,9 @@ fn a_broker_that_goes_away_is_waited_for() {
         kafka.create_topic(&project.topic, 2).await;
         kafka.produce(&project.topic, &numbers(0..2_000, 2)).await;
         project.run().await;
-        kafka.produce(&project.topic, &numbers(2_000..9_000, 2)).await;
+        kafka
+            .produce(&project.topic, &numbers(2_000..9_000, 2))
+            .await;
         for away in [true, false] {
             if away {
                 kafka.server.kill().await;
