@@ -11,10 +11,12 @@ mod dead_letters;
 mod expectations;
 mod files;
 mod inputs;
+mod kafka;
 mod refresh;
 mod schemas;
 mod sink;
 mod start;
+mod streaming;
 mod tables;
 mod types;
 mod upsert;
@@ -82,6 +84,8 @@ pub struct Runner {
     engine: Engine,
     /// Keeps rows in the order of their source, which decides between rows of equal sequence.
     ordered: Engine,
+    /// The topics that flows read stay connected between runs.
+    topics: kafka::Topics,
 }
 
 impl Runner {
@@ -111,6 +115,7 @@ impl Runner {
             environment,
             engine,
             ordered,
+            topics: kafka::Topics::default(),
         })
     }
 
@@ -227,8 +232,7 @@ impl Runner {
             observer,
         };
         match &flow.write {
-            Write::Append => append::run(&run, report).await,
-            Write::Upsert { .. } => upsert::run(&run, report).await,
+            Write::Append | Write::Upsert { .. } => streaming::run(&run, report).await,
             Write::Replace => refresh::run(&run, report).await,
         }
     }
