@@ -78,7 +78,8 @@ use settings::{Setting, Settings};
 
 pub use connections::{Connection, FilesConnection};
 pub use roles::{
-    Listen, MaintenanceConfig, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig,
+    CatalogClientsConfig, Listen, MaintenanceConfig, QueryConfig, ServerConfig, ServicesConfig,
+    WorkerConfig,
 };
 pub use settings::Origin;
 pub use show::{ShownSetting, mask_url};
@@ -130,6 +131,8 @@ pub struct Config {
     pub query: QueryConfig,
     /// The catalog over REST.
     pub catalog_server: ServerConfig,
+    /// What clients of the catalog server are told about the storage.
+    pub catalog_clients: CatalogClientsConfig,
     settings: Settings,
 }
 
@@ -214,6 +217,7 @@ impl Config {
         let maintenance = reader.maintenance()?;
         let query = reader.query()?;
         let catalog_server = reader.catalog_server()?;
+        let catalog_clients = reader.catalog_clients()?;
         reader.sizes()?;
         reader.ages()?;
         let family = |section: &str| -> BTreeMap<String, String> {
@@ -257,6 +261,7 @@ impl Config {
             maintenance,
             query,
             catalog_server,
+            catalog_clients,
             settings: reader.settings,
         })
     }

@@ -80,6 +80,12 @@ pub(super) static KNOWN: &[Known] = &[
         Kind::Flag,
         Some("false"),
     ),
+    key(&["catalog", "clients", "s3-endpoint"], Kind::Url, None),
+    key(
+        &["catalog", "clients", "share-credentials"],
+        Kind::Flag,
+        Some("false"),
+    ),
     key(&["query", "listen"], Kind::Text, Some("127.0.0.1:8080")),
     key(&["query", "tokens"], Kind::Secret, None),
     key(&["query", "allow-anonymous"], Kind::Flag, Some("false")),
