@@ -10,7 +10,9 @@
 //!
 //! [catalog]
 //! uri = "sqlite:.berglake/catalog.db"   # or postgres://user:password@host/database
+//!                                       # or the address of a REST catalog: http://host:8181
 //! name = "berglake"
+//! # of a REST catalog: warehouse = "…", prefix = "…", token as BERGLAKE_CATALOG__TOKEN
 //!
 //! [storage]
 //! warehouse = ".berglake/warehouse"     # or s3://bucket/prefix
@@ -29,6 +31,11 @@
 //! kind = "files"
 //! path = "../deliveries"
 //!
+//! [connections.main]            # read_kafka(connection => 'main', …)
+//! kind = "kafka"
+//! bootstrap-servers = "localhost:9092"
+//! # sasl-password: better as BERGLAKE_CONNECTIONS__MAIN__SASL_PASSWORD in the environment
+//!
 //! [query]                       # SQL over HTTP
 //! listen = "127.0.0.1:8080"
 //! max-rows = 1000000
@@ -36,16 +43,23 @@
 //! [services.gold]               # how often gold tables follow silver ones, at most
 //! interval = "10s"
 //!
+//! [maintenance]                 # cron expressions, or "off"
+//! compact = "15 * * * *"
+//! expire = "0 2 * * 0"
+//! time-zone = "Europe/Berlin"
+//!
 //! [defaults]                    # properties of new tables
 //! write.target-file-size-bytes = "128MiB"
 //!
 //! [layers.gold]                 # of new tables in the namespace gold; they win over [defaults]
 //! write.parquet.compression-codec = "zstd"
+//! history.expire.max-snapshot-age-ms = "30d"
 //! ```
 //!
 //! Relative paths are relative to the project's folder. Properties whose names end in `-bytes` take
-//! sizes such as `128MiB`.
+//! sizes such as `128MiB`, those that end in `-ms` times such as `7d`.
 
+mod connections;
 mod keys;
 mod overrides;
 mod roles;
@@ -59,20 +73,29 @@ use berglake_format::properties::WriteProperties;
 use berglake_format::storage::{Location, S3Config, StorageConfig};
 use berglake_format::{Error, ErrorKind, Result, Secret};
 
+use roles::parse_duration;
 use settings::{Setting, Settings};
 
-pub use roles::{Listen, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig};
+pub use connections::{Connection, FilesConnection};
+pub use roles::{
+    CatalogClientsConfig, Listen, MaintenanceConfig, QueryConfig, ServerConfig, ServicesConfig,
+    WorkerConfig,
+};
 pub use settings::Origin;
 pub use show::{ShownSetting, mask_url};
 
 /// The name of the configuration file in a project's folder.
 pub const FILE_NAME: &str = "berglake.toml";
 
-/// Where source files are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FilesConnection {
-    /// The folder or prefix to which paths are relative: an absolute folder or a location.
-    pub path: String,
+/// What a catalog at an HTTP address is asked for, and with which credential.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestSettings {
+    /// The warehouse, on servers that have several.
+    pub warehouse: Option<String>,
+    /// The first part of all paths, for where the server does not tell.
+    pub prefix: Option<String>,
+    /// The bearer token.
+    pub token: Option<Secret>,
 }
 
 /// The effective configuration of a project: file, then environment, then flags.
@@ -84,6 +107,8 @@ pub struct Config {
     pub catalog_uri: Secret,
     /// The catalog's name as other engines must give it.
     pub catalog_name: String,
+    /// What a REST catalog is asked for and with.
+    pub rest: RestSettings,
     /// The warehouse: a location or an absolute folder.
     pub warehouse: String,
     /// The stores.
@@ -94,16 +119,20 @@ pub struct Config {
     pub layers: BTreeMap<String, BTreeMap<String, String>>,
     /// What `${name}` stands for in SQL files.
     pub variables: BTreeMap<String, String>,
-    /// Where `read_files(connection => …)` finds its files.
-    pub connections: BTreeMap<String, FilesConnection>,
+    /// Where sources are, by the name that `connection => '…'` gives.
+    pub connections: BTreeMap<String, Connection>,
     /// The folder of the SQL files, relative to the project.
     pub pipelines: String,
     /// The roles that follow sources and tables.
     pub services: ServicesConfig,
+    /// When tables are maintained.
+    pub maintenance: MaintenanceConfig,
     /// SQL over HTTP.
     pub query: QueryConfig,
     /// The catalog over REST.
     pub catalog_server: ServerConfig,
+    /// What clients of the catalog server are told about the storage.
+    pub catalog_clients: CatalogClientsConfig,
     settings: Settings,
 }
 
@@ -165,6 +194,11 @@ impl Config {
         let name = reader.name()?;
         let catalog_uri = reader.catalog_uri()?;
         let catalog_name = reader.text(&["catalog", "name"])?;
+        let rest = RestSettings {
+            warehouse: reader.optional(&["catalog", "warehouse"]),
+            prefix: reader.optional(&["catalog", "prefix"]),
+            token: reader.secret(&["catalog", "token"]),
+        };
         let warehouse = reader.folder(&["storage", "warehouse"])?;
         let storage = StorageConfig {
             s3: S3Config {
@@ -172,6 +206,7 @@ impl Config {
                 region: reader.optional(&["storage", "s3", "region"]),
                 access_key_id: reader.secret(&["storage", "s3", "access-key-id"]),
                 secret_access_key: reader.secret(&["storage", "s3", "secret-access-key"]),
+                session_token: reader.secret(&["storage", "s3", "session-token"]),
                 path_style: reader.flag(&["storage", "s3", "path-style"])?,
                 allow_http: reader.flag(&["storage", "s3", "allow-http"])?,
             },
@@ -179,9 +214,12 @@ impl Config {
         let pipelines = reader.text(&["project", "pipelines"])?;
         let connections = reader.connections()?;
         let services = reader.services()?;
+        let maintenance = reader.maintenance()?;
         let query = reader.query()?;
         let catalog_server = reader.catalog_server()?;
+        let catalog_clients = reader.catalog_clients()?;
         reader.sizes()?;
+        reader.ages()?;
         let family = |section: &str| -> BTreeMap<String, String> {
             let all = reader.settings.0.iter();
             all.filter(|(path, _)| path.len() == 2 && path[0] == section)
@@ -211,6 +249,7 @@ impl Config {
             name,
             catalog_uri,
             catalog_name,
+            rest,
             warehouse,
             storage,
             defaults,
@@ -219,10 +258,18 @@ impl Config {
             connections,
             pipelines,
             services,
+            maintenance,
             query,
             catalog_server,
+            catalog_clients,
             settings: reader.settings,
         })
+    }
+
+    /// Whether the catalog is one behind the REST protocol.
+    pub fn is_rest_catalog(&self) -> bool {
+        let uri = self.catalog_uri.reveal();
+        uri.starts_with("http://") || uri.starts_with("https://")
     }
 
     /// The file of a SQLite catalog; none for a catalog on a server or in memory.
@@ -338,10 +385,25 @@ impl Reader<'_> {
                 format!("sqlite:{}{options}", path.display())
             }
             Some(("postgres" | "postgresql", _)) => uri,
+            Some(("http" | "https", _)) => {
+                let is_url = url::Url::parse(&uri).is_ok_and(|url| {
+                    url.has_host() && url.username().is_empty() && url.password().is_none()
+                });
+                if !is_url {
+                    let error = Error::invalid("the address of the REST catalog is not possible")
+                        .help(
+                            "write it as in http://localhost:8181, and a credential as catalog.token",
+                        );
+                    return Err(self.at(PATH, error));
+                }
+                uri
+            }
             _ => {
                 let scheme = uri.split([':', '/']).next().unwrap_or_default();
-                let error = Error::invalid(format!("{scheme:?} is no kind of catalog"))
-                    .help("write sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE");
+                let error = Error::invalid(format!("{scheme:?} is no kind of catalog")).help(
+                    "write sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or \
+                         http://HOST:PORT of a REST catalog",
+                );
                 return Err(self.at(PATH, error));
             }
         };
@@ -372,35 +434,6 @@ impl Reader<'_> {
         Ok(absolute)
     }
 
-    fn connections(&mut self) -> Result<BTreeMap<String, FilesConnection>> {
-        let mut names: Vec<String> = self
-            .settings
-            .0
-            .keys()
-            .filter(|path| path.len() == 3 && path[0] == "connections")
-            .map(|path| path[1].clone())
-            .collect();
-        names.dedup();
-        let mut connections = BTreeMap::new();
-        for name in names {
-            let kind = ["connections", &name, "kind"];
-            let value = self.optional(&kind).ok_or_else(|| {
-                self.at(&kind, Error::invalid("the connection has no kind"))
-                    .help("write kind = \"files\"")
-            })?;
-            settings::check_connection_kind(&value).map_err(|error| self.at(&kind, error))?;
-            let path = ["connections", &name, "path"];
-            if self.optional(&path).is_none() {
-                return Err(self
-                    .at(&path, Error::invalid("the connection has no path"))
-                    .help("write path = \"FOLDER\", relative to the project's folder, or s3://BUCKET/PREFIX"));
-            }
-            let path = self.folder(&path)?;
-            connections.insert(name, FilesConnection { path });
-        }
-        Ok(connections)
-    }
-
     /// Whether tables can have these properties together.
     fn check_properties(
         &self,
@@ -416,6 +449,33 @@ impl Reader<'_> {
         let name = named.map_or(String::new(), |(_, name)| name.clone());
         let path: Vec<&str> = [section].into_iter().chain(layer).chain([&*name]).collect();
         Err(self.at(&path, error))
+    }
+
+    /// Turns times such as `7d` into the numbers that properties in milliseconds have.
+    fn ages(&mut self) -> Result<()> {
+        let paths: Vec<Vec<String>> = self.settings.0.keys().cloned().collect();
+        for path in paths {
+            let is_property =
+                keys::find(&path).is_some_and(|known| known.kind == keys::Kind::Property);
+            let is_age = path
+                .last()
+                .is_some_and(|name| name.ends_with("-ms") && !name.contains(".column."));
+            let segments: Vec<&str> = path.iter().map(String::as_str).collect();
+            if !is_property || !is_age {
+                continue;
+            }
+            let value = self.text(&segments)?;
+            if value.trim().parse::<u64>().is_ok() {
+                continue;
+            }
+            let age = parse_duration(&value).ok_or_else(|| {
+                let error = Error::invalid(format!("{value:?} is no time"))
+                    .help("write a number of milliseconds, or one with ms, s, m, h or d, as in 7d");
+                self.at(&segments, error)
+            })?;
+            self.replace(&segments, &age.as_millis().to_string());
+        }
+        Ok(())
     }
 
     /// Turns sizes such as `128MiB` into the numbers that table properties have.

@@ -23,6 +23,7 @@ pub mod faults;
 mod memory;
 pub mod metadata_file;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -59,11 +60,13 @@ impl TableChange {
         current_location: &str,
     ) -> Result<Result<TableMetadata, ConflictReason>> {
         for requirement in &self.requirements {
-            if let Err(error) = requirement.check(Some(current)) {
-                return Ok(Err(ConflictReason::Requirement(
-                    error.message().to_string(),
-                )));
+            if requirement.check(Some(current)).is_err() {
+                let why = why_not(requirement, current);
+                return Ok(Err(ConflictReason::Requirement(why)));
             }
+        }
+        if let Some(reason) = self.orphaned_ref(current)? {
+            return Ok(Err(reason));
         }
         let mut builder = current
             .clone()
@@ -78,6 +81,92 @@ impl TableChange {
             .build()
             .map_err(|error| Error::from(error).with("table", &self.ident))?;
         Ok(Ok(built.metadata))
+    }
+
+    /// A branch or tag that would lose its snapshot. No requirement can say that there is none, and
+    /// the metadata builder would drop the ref without a word.
+    fn orphaned_ref(&self, current: &TableMetadata) -> Result<Option<ConflictReason>> {
+        let removed: HashSet<i64> = self
+            .updates
+            .iter()
+            .filter_map(|update| match update {
+                TableUpdate::RemoveSnapshots { snapshot_ids } => Some(snapshot_ids),
+                _ => None,
+            })
+            .flatten()
+            .copied()
+            .collect();
+        if removed.is_empty() {
+            return Ok(None);
+        }
+        let moved: HashSet<&str> = self
+            .updates
+            .iter()
+            .filter_map(|update| match update {
+                TableUpdate::RemoveSnapshotRef { ref_name }
+                | TableUpdate::SetSnapshotRef { ref_name, .. } => Some(ref_name.as_str()),
+                _ => None,
+            })
+            .collect();
+        let refs = crate::table::refs(current)?;
+        Ok(refs
+            .iter()
+            .find(|(name, reference)| {
+                removed.contains(&reference.snapshot_id) && !moved.contains(name.as_str())
+            })
+            .map(|(name, reference)| {
+                ConflictReason::Requirement(format!(
+                    "the ref {name} needs snapshot {}",
+                    reference.snapshot_id
+                ))
+            }))
+    }
+}
+
+/// What is otherwise than a requirement says, in the words that clients of REST catalogs know.
+fn why_not(requirement: &TableRequirement, current: &TableMetadata) -> String {
+    use TableRequirement as Must;
+    match requirement {
+        Must::NotExist => "table already exists".to_string(),
+        Must::UuidMatch { uuid } => {
+            format!("UUID does not match: expected {uuid} != {}", current.uuid())
+        }
+        Must::CurrentSchemaIdMatch { current_schema_id } => format!(
+            "current schema changed: expected id {current_schema_id} != {}",
+            current.current_schema_id()
+        ),
+        Must::LastAssignedFieldIdMatch {
+            last_assigned_field_id,
+        } => format!(
+            "last assigned field id changed: expected id {last_assigned_field_id} != {}",
+            current.last_column_id()
+        ),
+        Must::LastAssignedPartitionIdMatch {
+            last_assigned_partition_id,
+        } => format!(
+            "last assigned partition id changed: expected id {last_assigned_partition_id} != {}",
+            current.last_partition_id()
+        ),
+        Must::DefaultSpecIdMatch { default_spec_id } => format!(
+            "default partition spec changed: expected id {default_spec_id} != {}",
+            current.default_partition_spec_id()
+        ),
+        Must::DefaultSortOrderIdMatch {
+            default_sort_order_id,
+        } => format!(
+            "default sort order changed: expected id {default_sort_order_id} != {}",
+            current.default_sort_order_id()
+        ),
+        Must::RefSnapshotIdMatch { r#ref, snapshot_id } => {
+            match (snapshot_id, current.snapshot_for_ref(r#ref)) {
+                (None, _) => format!("branch or tag {ref} was created concurrently"),
+                (Some(id), None) => format!("branch or tag {ref} is missing, expected {id}"),
+                (Some(id), Some(now)) => format!(
+                    "branch or tag {ref} has changed: expected id {id} != {}",
+                    now.snapshot_id()
+                ),
+            }
+        }
     }
 }
 
@@ -173,6 +262,14 @@ pub enum Mark {
         /// The unique value.
         value: String,
     },
+    /// What the commit removes. It makes no difference whether it was this commit or another that
+    /// removed it, so its absence is mark enough.
+    Removed {
+        /// Snapshots by their ids.
+        snapshots: Vec<i64>,
+        /// Branches and tags by their names.
+        refs: Vec<String>,
+    },
 }
 
 impl Mark {
@@ -181,6 +278,15 @@ impl Mark {
         match self {
             Self::Snapshot(id) => table.metadata().snapshot_by_id(*id).is_some(),
             Self::Property { key, value } => table.metadata().properties().get(key) == Some(value),
+            Self::Removed { snapshots, refs } => {
+                let metadata = table.metadata();
+                snapshots
+                    .iter()
+                    .all(|id| metadata.snapshot_by_id(*id).is_none())
+                    && refs
+                        .iter()
+                        .all(|name| metadata.snapshot_for_ref(name).is_none())
+            }
         }
     }
 }

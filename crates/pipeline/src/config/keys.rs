@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Scalar,
     /// A table property: a scalar under a dotted name, quoted or as nested tables.
     Property,
+    /// An option of a client: a scalar under a dotted name like a property, and maybe a secret.
+    ClientOption,
 }
 
 /// One key, or one family of keys where a segment is [`ANY`].
@@ -52,6 +54,9 @@ pub(super) static KNOWN: &[Known] = &[
         Some("sqlite:.berglake/catalog.db"),
     ),
     key(&["catalog", "name"], Kind::Text, Some("berglake")),
+    key(&["catalog", "warehouse"], Kind::Text, None),
+    key(&["catalog", "prefix"], Kind::Text, None),
+    key(&["catalog", "token"], Kind::Secret, None),
     key(
         &["storage", "warehouse"],
         Kind::Text,
@@ -61,6 +66,7 @@ pub(super) static KNOWN: &[Known] = &[
     key(&["storage", "s3", "region"], Kind::Text, None),
     key(&["storage", "s3", "access-key-id"], Kind::Secret, None),
     key(&["storage", "s3", "secret-access-key"], Kind::Secret, None),
+    key(&["storage", "s3", "session-token"], Kind::Secret, None),
     key(&["storage", "s3", "path-style"], Kind::Flag, Some("false")),
     key(&["storage", "s3", "allow-http"], Kind::Flag, Some("false")),
     key(
@@ -71,6 +77,12 @@ pub(super) static KNOWN: &[Known] = &[
     key(&["catalog", "server", "tokens"], Kind::Secret, None),
     key(
         &["catalog", "server", "allow-anonymous"],
+        Kind::Flag,
+        Some("false"),
+    ),
+    key(&["catalog", "clients", "s3-endpoint"], Kind::Url, None),
+    key(
+        &["catalog", "clients", "share-credentials"],
         Kind::Flag,
         Some("false"),
     ),
@@ -123,15 +135,33 @@ pub(super) static KNOWN: &[Known] = &[
         Kind::Duration,
         Some("20s"),
     ),
+    key(&["maintenance", "compact"], Kind::Text, Some("15 * * * *")),
+    key(&["maintenance", "expire"], Kind::Text, Some("45 2 * * *")),
+    key(&["maintenance", "time-zone"], Kind::Text, Some("UTC")),
+    key(&["maintenance", "retries"], Kind::Count, Some("3")),
+    key(&["maintenance", "retry-delay"], Kind::Duration, Some("5m")),
     key(&["defaults", ANY], Kind::Property, None),
     key(&["layers", ANY, ANY], Kind::Property, None),
     key(&["variables", ANY], Kind::Scalar, None),
     key(&["connections", ANY, "kind"], Kind::Text, None),
     key(&["connections", ANY, "path"], Kind::Text, None),
+    key(&["connections", ANY, "bootstrap-servers"], Kind::Text, None),
+    key(&["connections", ANY, "security-protocol"], Kind::Text, None),
+    key(&["connections", ANY, "sasl-mechanism"], Kind::Text, None),
+    key(&["connections", ANY, "sasl-username"], Kind::Text, None),
+    key(&["connections", ANY, "sasl-password"], Kind::Secret, None),
+    key(&["connections", ANY, "timeout"], Kind::Duration, None),
+    key(
+        &["connections", ANY, "options", ANY],
+        Kind::ClientOption,
+        None,
+    ),
 ];
 
 /// Table properties that an environment variable can name without the file naming them first.
 pub(super) const PROPERTIES: &[&str] = &[
+    "berglake.compact.min-input-files",
+    "berglake.compact.target-file-size-bytes",
     "berglake.dead-letter",
     "commit.retry.max-wait-ms",
     "commit.retry.min-wait-ms",

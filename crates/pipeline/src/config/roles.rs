@@ -83,6 +83,15 @@ pub struct ServerConfig {
     pub allow_anonymous: bool,
 }
 
+/// What clients of the catalog server are told about the storage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogClientsConfig {
+    /// Where clients reach the store, if that is not where the server does.
+    pub s3_endpoint: Option<String>,
+    /// Whether they get the store's access keys with each table.
+    pub share_credentials: bool,
+}
+
 /// What queries over HTTP may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryConfig {
@@ -126,7 +135,37 @@ pub struct ServicesConfig {
     pub shutdown_timeout: Duration,
 }
 
+/// When tables are maintained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaintenanceConfig {
+    /// When files are compacted, as a cron expression; never where it is `off`.
+    pub compact: Option<String>,
+    /// When snapshots expire, as a cron expression; never where it is `off`.
+    pub expire: Option<String>,
+    /// The time zone in which the expressions are meant.
+    pub time_zone: String,
+    /// How often a run that has failed is tried again before its next time.
+    pub retries: u64,
+    /// How long after the failure.
+    pub retry_delay: Duration,
+}
+
 impl Reader<'_> {
+    pub(super) fn maintenance(&mut self) -> Result<MaintenanceConfig> {
+        let mut schedule = |name| -> Result<Option<String>> {
+            let text = self.text(&["maintenance", name])?;
+            Ok((text.trim() != "off").then_some(text))
+        };
+        let (compact, expire) = (schedule("compact")?, schedule("expire")?);
+        Ok(MaintenanceConfig {
+            compact,
+            expire,
+            time_zone: self.text(&["maintenance", "time-zone"])?,
+            retries: self.count(&["maintenance", "retries"])?,
+            retry_delay: self.duration(&["maintenance", "retry-delay"])?,
+        })
+    }
+
     pub(super) fn services(&mut self) -> Result<ServicesConfig> {
         Ok(ServicesConfig {
             bronze: self.worker("bronze")?,
@@ -151,6 +190,13 @@ impl Reader<'_> {
 
     pub(super) fn catalog_server(&mut self) -> Result<ServerConfig> {
         self.server(&["catalog", "server"])
+    }
+
+    pub(super) fn catalog_clients(&mut self) -> Result<CatalogClientsConfig> {
+        Ok(CatalogClientsConfig {
+            s3_endpoint: self.optional(&["catalog", "clients", "s3-endpoint"]),
+            share_credentials: self.flag(&["catalog", "clients", "share-credentials"])?,
+        })
     }
 
     fn server(&mut self, section: &[&str]) -> Result<ServerConfig> {
@@ -224,7 +270,7 @@ impl Reader<'_> {
 }
 
 /// A time with its unit.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);

@@ -6,8 +6,9 @@ use berglake_format::{Error, Result};
 use berglake_ingest::dead_letter::schema;
 
 use super::files::FileInput;
+use super::kafka::{KAFKA, KafkaCall};
 use super::schemas::Schemas;
-use super::{DEAD_LETTER_PROPERTY, Runner, tables};
+use super::{DEAD_LETTER_PROPERTY, Runner, progress_key, tables};
 use crate::language::{Flow, SourceRef};
 
 /// A source of the pipeline that is no table of it.
@@ -69,6 +70,13 @@ impl Runner {
             Error::invalid("the pipeline has no such source").with("flow", &source.flow)
         })?;
         match &input.from {
+            SourceRef::Function(function) if function.name == KAFKA => {
+                let call = KafkaCall::bind(function, &self.project)?;
+                let key = flow.map_or_else(String::new, |flow| progress_key(&self.project, flow));
+                let topic = self.topics.of(&key, &call)?;
+                let pinned = topic.pin(None, &call.pin(None)).await?;
+                Ok(pinned.to_string())
+            }
             SourceRef::Function(function) => {
                 let input = FileInput::bind(function, &self.project, &self.storage)?;
                 let files = input.list().await?.files;

@@ -12,10 +12,12 @@ mod dead_letters;
 mod expectations;
 mod files;
 mod inputs;
+mod kafka;
 mod refresh;
 mod schemas;
 mod sink;
 mod start;
+mod streaming;
 mod tables;
 mod types;
 mod upsert;
@@ -91,6 +93,8 @@ pub struct Runner {
     engine: Engine,
     /// Keeps rows in the order of their source, which decides between rows of equal sequence.
     ordered: Engine,
+    /// The topics that flows read stay connected between runs.
+    topics: kafka::Topics,
 }
 
 impl Runner {
@@ -120,6 +124,7 @@ impl Runner {
             environment,
             engine,
             ordered,
+            topics: kafka::Topics::default(),
         })
     }
 
@@ -357,8 +362,7 @@ impl FlowRun<'_> {
         let wanted = self.schemas.wanted(runner.definition(self.flow)?)?;
         tables::ensure(runner.catalog.as_ref(), &runner.project.config, &wanted).await?;
         match &self.flow.write {
-            Write::Append => append::run(self, report).await,
-            Write::Upsert { .. } => upsert::run(self, report).await,
+            Write::Append | Write::Upsert { .. } => streaming::run(self, report).await,
             Write::Replace => refresh::run(self, report).await,
         }
     }

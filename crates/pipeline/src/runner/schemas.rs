@@ -8,6 +8,7 @@ use berglake_format::{Error, ErrorKind, Result, schema};
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
 use super::files::FileInput;
+use super::kafka::{KAFKA, KafkaCall};
 use super::tables::{self, Wanted};
 use super::types::table_schema;
 use super::{Runner, progress_key, upsert};
@@ -109,6 +110,9 @@ impl Schemas {
                     Some(columns) => columns.clone(),
                     None => external(runner, name).await?,
                 },
+                SourceRef::Function(function) if function.name == KAFKA => {
+                    KafkaCall::bind(function, &runner.project)?.columns()?
+                }
                 SourceRef::Function(function) => {
                     let input = FileInput::bind(function, &runner.project, &runner.storage)?;
                     let columns = file_columns(runner, flow, &input).await?;

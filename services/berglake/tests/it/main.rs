@@ -14,5 +14,6 @@ mod dependencies;
 mod documents;
 mod kill;
 mod killed_services;
+mod maintain;
 mod support;
 mod up;
