@@ -3,6 +3,8 @@ then reads, on local files and on S3. No engine but the server is told how to re
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
@@ -65,6 +67,31 @@ def blocks(language: str, containing: str) -> list[str]:
 
 def at(server: RestServer, block: str) -> str:
     return block.replace("http://localhost:8181", server.uri).replace("TOKEN_OF_YOURS", server.token)
+
+
+# berglake
+
+
+def test_check_reaches_catalog_and_store_by_what_the_server_hands_out(
+    server: RestServer, project: Project, films: str
+) -> None:
+    done = project.call("check", "--output", "json")
+    steps = {step["step"]: step for step in json.loads(done.stdout)["steps"]}
+    assert steps["catalog"]["ok"] and server.uri in steps["catalog"]["subject"]
+    place = "s3://" if server.s3 else "file:///"
+    assert steps["storage"]["ok"] and steps["storage"]["subject"].startswith(place)
+
+
+def test_the_token_is_printed_nowhere(server: RestServer, project: Project, films: str) -> None:
+    assert server.token not in server.log.read_text()
+    for command in (("config", "show"), ("info",), ("plan",), ("tables",)):
+        done = project.call(*command)
+        assert server.token.encode() not in done.stdout + done.stderr
+    refused = dataclasses.replace(
+        project, environment={**project.environment, "BERGLAKE_CATALOG__TOKEN": "wrong-4711"}
+    )
+    done = refused.call("tables", expect_code=3)
+    assert b"catalog.token" in done.stderr and b"wrong-4711" not in done.stderr
 
 
 # PyIceberg
