@@ -141,7 +141,9 @@ async fn embedded(project: &Project) -> Result<SqlCatalog> {
 async fn every_commit_over_rest_is_made_once_although_the_server_is_killed() {
     let project = Project::with_config("[project]\nname = \"test\"\n");
     project.run(&["sql", "-c", "CREATE NAMESPACE n"]).ok();
-    project.run(&["sql", "-c", "CREATE TABLE n.t (id BIGINT)"]).ok();
+    project
+        .run(&["sql", "-c", "CREATE TABLE n.t (id BIGINT)"])
+        .ok();
     let port = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .unwrap()
@@ -183,7 +185,12 @@ async fn every_commit_over_rest_is_made_once_although_the_server_is_killed() {
     drop(served);
 
     // What the store has is what was committed, looked at without any server.
-    let table = embedded(&project).await.unwrap().load(&table()).await.unwrap();
+    let table = embedded(&project)
+        .await
+        .unwrap()
+        .load(&table())
+        .await
+        .unwrap();
     assert_eq!(tokens(&table), expected);
     let head = table.metadata().current_snapshot_id();
     assert_eq!(table.ancestors(head).count(), expected.len());
