@@ -11,6 +11,7 @@ CREATE OR REFRESH STREAMING TABLE bronze.raw
 CREATE OR REFRESH STREAMING TABLE silver.clean;
 CREATE FLOW clean AS AUTO CDC INTO silver.clean FROM STREAM(bronze.raw) KEYS (k) SEQUENCE BY v
   COLUMNS (k, v) STORED AS SCD TYPE 1;
+CREATE OR REFRESH MATERIALIZED VIEW gold.counted AS SELECT count(*) AS n FROM bronze.raw;
 ";
 
 fn project(files: usize) -> Project {
@@ -33,7 +34,7 @@ fn a_plan_changes_nothing_and_a_run_does_what_it_says() {
     let project = project(6);
     let plan = json(&project, &["maintain", "plan"]);
     let tables = plan["tables"].as_array().unwrap();
-    assert_eq!(tables.len(), 2);
+    assert_eq!(tables.len(), 3);
     assert_eq!(tables[0]["table"], "bronze.raw");
     let groups = &tables[0]["compact"]["done"]["groups"];
     assert_eq!(groups[0]["files"].as_array().unwrap().len(), 6);
@@ -59,10 +60,13 @@ fn a_plan_changes_nothing_and_a_run_does_what_it_says() {
     );
     let files = project.rows("SELECT count(*) AS n FROM bronze.raw$files");
     assert_eq!(files[0]["n"], 1);
-    // Nothing is new to the flow that reads the table.
+    // Nothing is new to the flows that read the table.
     let run = json(&project, &["run"]);
     for flow in run["flows"].as_array().unwrap() {
         assert_eq!(flow["rows_read"].as_u64().unwrap_or(0), 0, "{flow}");
+        if flow["target"] == "gold.counted" {
+            assert_eq!(flow["status"], "up-to-date", "{flow}");
+        }
     }
 }
 
