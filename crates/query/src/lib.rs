@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
 
+pub mod encode;
 mod engine;
 mod error;
 mod functions;
@@ -27,6 +28,7 @@ mod sql;
 mod statements;
 mod stream_table;
 mod table;
+mod yielding;
 
 pub use datafusion;
 

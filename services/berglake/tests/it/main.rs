@@ -8,9 +8,12 @@
 )]
 
 mod bad_input;
+mod check;
 mod commands;
 mod dependencies;
 mod documents;
 mod kill;
+mod killed_services;
 mod maintain;
 mod support;
+mod up;
