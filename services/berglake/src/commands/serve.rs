@@ -16,6 +16,7 @@ pub(crate) async fn up(global: &Global) -> Outcome {
         RoleName::Bronze,
         RoleName::Silver,
         RoleName::Gold,
+        RoleName::Maintenance,
     ];
     run(global, &roles).await
 }
@@ -31,6 +32,7 @@ fn role(name: RoleName) -> Arc<dyn Role> {
         RoleName::Silver => Arc::new(berglake_service_silver::role()),
         RoleName::Gold => Arc::new(berglake_service_gold::role()),
         RoleName::Query => Arc::new(berglake_service_query::role()),
+        RoleName::Maintenance => Arc::new(berglake_service_maintenance::role()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `berglake maintain`
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::Project;
@@ -125,5 +127,48 @@ fn what_is_asked_for_wrongly_is_an_error_that_says_so() {
         assert_eq!(ran.code, Some(code), "{arguments:?}: {}", ran.stderr);
         let said = format!("{}{}", ran.stdout, ran.stderr);
         assert!(said.contains(message), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn the_role_maintains_tables_on_its_schedules_while_flows_follow_their_files() {
+    let mut project = project(6);
+    for (variable, value) in [
+        // Cron expressions with seconds: every second.
+        ("BERGLAKE_MAINTENANCE__COMPACT", "* * * * * *"),
+        ("BERGLAKE_MAINTENANCE__EXPIRE", "* * * * * *"),
+    ] {
+        project = project.env(variable, value);
+    }
+    let running = project.serve(&["up"]);
+    running.ready("query");
+    let until = |sql: &str, expected: &str| {
+        let mut last = String::new();
+        for _ in 0..1_200 {
+            let (_, body) = running.sql(sql, "csv");
+            last = String::from_utf8(body).unwrap();
+            if last.lines().nth(1) == Some(expected) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{sql} does not become {expected}: {last}");
+    };
+    until("SELECT count(*) AS n FROM bronze.raw$files", "1");
+    // Files keep coming while they are compacted away.
+    for i in 6..14 {
+        let text = format!("{{\"k\": {i}, \"v\": 1}}\n{{\"k\": 0, \"v\": {i}}}\n");
+        project.write(&format!("data/{i}.ndjson"), &text);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    until("SELECT count(*) AS n FROM bronze.raw", "28");
+    until("SELECT count(*) AS n FROM silver.clean", "14");
+    until("SELECT v FROM silver.clean WHERE k = 0", "13");
+    until("SELECT n FROM gold.counted", "28");
+    let errors = running.stop();
+    assert!(!errors.contains("panicked"), "{errors}");
+    let again = json(&project, &["run"]);
+    for flow in again["flows"].as_array().unwrap() {
+        assert_eq!(flow["status"], "up-to-date", "{flow}");
     }
 }
