@@ -365,6 +365,8 @@ pub(crate) enum RoleName {
     Gold,
     /// SQL over HTTP.
     Query,
+    /// Compaction and expiry on schedules.
+    Maintenance,
 }
 
 /// What to do with rows that a rollback has undone.

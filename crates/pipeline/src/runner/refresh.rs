@@ -87,13 +87,22 @@ fn record_of(flow: &Flow, sources: &[(String, Table)]) -> Record {
         sources: sources
             .iter()
             .map(|(_, table)| {
-                (
-                    table.metadata().uuid().to_string(),
-                    table.metadata().current_snapshot_id(),
-                )
+                let uuid = table.metadata().uuid().to_string();
+                (uuid, rows_as_of(table))
             })
             .collect(),
     }
+}
+
+/// The snapshot that the rows of a table come from: files that were replaced since have the same rows, so
+/// a compaction makes no refresh due.
+fn rows_as_of(table: &Table) -> Option<i64> {
+    let head = table.metadata().current_snapshot_id();
+    let changes = |snapshot: &&iceberg::spec::SnapshotRef| {
+        snapshot.summary().operation != iceberg::spec::Operation::Replace
+    };
+    let newest = table.ancestors(head).find(changes);
+    newest.map(|snapshot| snapshot.snapshot_id()).or(head)
 }
 
 /// What a refresh would do.

@@ -17,6 +17,7 @@ pub(crate) async fn up(global: &Global) -> Outcome {
         RoleName::Bronze,
         RoleName::Silver,
         RoleName::Gold,
+        RoleName::Maintenance,
     ];
     // A catalog that is served elsewhere is not served again.
     if compose::lake(global)?.project.config.is_rest_catalog() {
@@ -37,6 +38,7 @@ fn role(name: RoleName) -> Arc<dyn Role> {
         RoleName::Silver => Arc::new(berglake_service_silver::role()),
         RoleName::Gold => Arc::new(berglake_service_gold::role()),
         RoleName::Query => Arc::new(berglake_service_query::role()),
+        RoleName::Maintenance => Arc::new(berglake_service_maintenance::role()),
     }
 }
 
