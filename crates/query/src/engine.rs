@@ -13,6 +13,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::TableReference;
 
+use crate::coercion;
 use crate::error::IntoOurs;
 use crate::functions;
 use crate::lake::{Lake, Pinned};
@@ -60,6 +61,8 @@ impl Engine {
         let settings = config.options_mut();
         settings.execution.time_zone = Some("+00:00".to_string());
         settings.sql_parser.collect_spans = true;
+        // `0.1` is exact; what has an exponent is a double (`sql::literals`).
+        settings.sql_parser.parse_float_as_decimal = true;
         if let Some(bytes) = options.memory_limit {
             // Each part of a sort puts memory aside for the time when it must merge what it spilled.
             // The engine's default is made for gigabytes, and a small limit would leave nothing.
@@ -71,6 +74,8 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(runtime.build_arc().ours()?)
             .with_default_features()
+            .with_analyzer_rules(coercion::rules())
+            .with_type_planner(Arc::new(coercion::Types))
             .with_catalog_list(Arc::new(Lake::new(Arc::clone(&catalog), Pinned::new())))
             .build();
         functions::register(&mut state).ours()?;

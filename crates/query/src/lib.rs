@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
 
+mod coercion;
 mod engine;
 mod error;
 mod functions;

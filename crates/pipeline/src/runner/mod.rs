@@ -34,7 +34,8 @@ use crate::report::{
 };
 
 use schemas::Schemas;
-pub use tables::{DEAD_LETTER_PROPERTY, PIPELINE_PROPERTY};
+pub use crate::language::DEAD_LETTER_PROPERTY;
+pub use tables::PIPELINE_PROPERTY;
 
 /// What to run and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -227,7 +228,11 @@ impl Runner {
             observer,
         };
         match &flow.write {
-            Write::Append => append::run(&run, report).await,
+            Write::Append => {
+                // Another flow may read them, whether there are any or not.
+                dead_letters::table_of(&run).await?;
+                append::run(&run, report).await
+            }
             Write::Upsert { .. } => upsert::run(&run, report).await,
             Write::Replace => refresh::run(&run, report).await,
         }

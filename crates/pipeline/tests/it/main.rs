@@ -8,4 +8,5 @@ mod definitions;
 mod faults;
 mod increments;
 mod lake;
+mod mistakes;
 mod recovery;

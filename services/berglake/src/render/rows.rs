@@ -48,11 +48,11 @@ pub(crate) async fn print(
                 rows += batch.num_rows() as u64;
                 for row in 0..batch.num_rows() {
                     let mut line = String::new();
-                    for (i, array) in batch.columns().iter().enumerate() {
+                    for (i, (field, array)) in columns(schema, &batch).enumerate() {
                         if i > 0 {
                             line.push(',');
                         }
-                        if let Some(text) = (Cell { array, row }).text()? {
+                        if let Some(text) = (Cell { field, array, row }).text()? {
                             line.push_str(&csv(&text));
                         }
                     }
@@ -102,6 +102,15 @@ pub(crate) async fn print(
     Ok(rows)
 }
 
+/// The columns of a batch as the result declares them: batches may carry less about them.
+fn columns<'a>(
+    schema: &'a Schema,
+    batch: &'a RecordBatch,
+) -> impl Iterator<Item = (&'a Field, &'a ArrayRef)> {
+    let fields = schema.fields().iter().map(AsRef::as_ref);
+    fields.zip(batch.columns())
+}
+
 /// A row as a JSON object, with its columns in order.
 struct Row<'a> {
     schema: &'a Schema,
@@ -114,7 +123,7 @@ impl Serialize for Row<'_> {
         let row = self.row;
         let mut object = serializer.serialize_map(Some(self.columns.len()))?;
         for (field, array) in self.schema.fields().iter().zip(self.columns) {
-            object.serialize_entry(field.name(), &Cell { array, row })?;
+            object.serialize_entry(field.name(), &Cell { field, array, row })?;
         }
         object.end()
     }
@@ -158,13 +167,14 @@ fn encoding(error: arrow::error::ArrowError) -> Failure {
 
 /// Prints a table whose widths are those of its first rows.
 struct TablePrinter {
+    schema: SchemaRef,
     columns: Vec<Column>,
     waiting: Vec<Vec<String>>,
     layout: Option<Layout>,
 }
 
 impl TablePrinter {
-    fn new(schema: &Schema) -> Self {
+    fn new(schema: &SchemaRef) -> Self {
         let columns = schema
             .fields()
             .iter()
@@ -174,6 +184,7 @@ impl TablePrinter {
             })
             .collect();
         Self {
+            schema: schema.clone(),
             columns,
             waiting: Vec::new(),
             layout: None,
@@ -182,11 +193,9 @@ impl TablePrinter {
 
     fn batch(&mut self, out: &mut Out, batch: &RecordBatch) -> Outcome {
         for row in 0..batch.num_rows() {
-            let cells = batch
-                .columns()
-                .iter()
-                .map(|array| {
-                    let text = (Cell { array, row }).text()?;
+            let cells = columns(&self.schema, batch)
+                .map(|(field, array)| {
+                    let text = (Cell { field, array, row }).text()?;
                     Ok(text.map_or_else(|| "NULL".to_string(), |text| printable_lines(&text)))
                 })
                 .collect::<Result<Vec<_>>>()?;
