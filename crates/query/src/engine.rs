@@ -17,7 +17,7 @@ use crate::coercion;
 use crate::error::IntoOurs;
 use crate::functions;
 use crate::lake::{Lake, Pinned};
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, NewTableProperties};
 use crate::output::QueryOutput;
 use crate::session::Session;
 
@@ -31,6 +31,7 @@ struct Inner {
     state: SessionState,
     namespace: Vec<String>,
     environment: Environment,
+    new_tables: Arc<NewTableProperties>,
 }
 
 impl Engine {
@@ -84,6 +85,7 @@ impl Engine {
             state,
             namespace: options.namespace,
             environment: options.environment,
+            new_tables: options.new_tables,
         })))
     }
 
@@ -158,6 +160,10 @@ impl Engine {
 
     pub(crate) fn state(&self) -> &SessionState {
         &self.0.state
+    }
+
+    pub(crate) fn new_tables(&self) -> &NewTableProperties {
+        &self.0.new_tables
     }
 
     pub(crate) fn namespace(&self) -> &[String] {

@@ -34,7 +34,7 @@ pub use datafusion;
 pub use engine::Engine;
 pub use error::from_datafusion;
 pub use metadata_table::MetadataTableProvider;
-pub use options::EngineOptions;
+pub use options::{EngineOptions, NewTableProperties};
 pub use output::QueryOutput;
 pub use session::{Prepared, Session};
 pub use stream_table::stream_table;

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, SecondsFormat, TimeZone, Utc};
 use serde::Serialize;
+use serde_json::Value;
+
+use crate::chance::Chance;
 
 /// What is generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +97,7 @@ pub struct Records {
 impl Records {
     /// Records by these options.
     pub fn new(options: Options) -> Self {
-        let chance = Chance(options.seed);
+        let chance = Chance::new(options.seed);
         Self {
             options,
             chance,
@@ -164,9 +167,9 @@ impl Iterator for Records {
 
 /// A record as faulty senders make them.
 fn broken(sample: &Sample, whole: Vec<u8>, how: u64) -> Vec<u8> {
-    let mut fields = match serde_json::to_value(sample) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        _ => return whole,
+    // Sorted by name, whatever order the library keeps objects in.
+    let Ok(mut fields) = serde_json::from_slice::<BTreeMap<String, Value>>(&whole) else {
+        return whole;
     };
     match how {
         // Cut off in the middle.
@@ -193,25 +196,6 @@ fn milliseconds(number: u64) -> Duration {
 
 fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// SplitMix64: numbers by a seed that no other version of a library changes.
-#[derive(Debug, Clone)]
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, which is above 0. The small bias does no harm here.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
 }
 
 #[cfg(test)]
