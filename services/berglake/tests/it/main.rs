@@ -11,5 +11,6 @@ mod bad_input;
 mod commands;
 mod dependencies;
 mod documents;
+mod examples;
 mod kill;
 mod support;
