@@ -56,7 +56,7 @@ pub(super) struct Next {
 }
 
 /// Counts the rows of a stream while they pass, and takes back what was not read of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Counter {
     rows: Arc<AtomicU64>,
     rest: Arc<Mutex<Option<oneshot::Receiver<SendableRecordBatchStream>>>>,
