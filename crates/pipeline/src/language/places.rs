@@ -9,12 +9,13 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self as sql, Expr, Spanned as _, Visit, Visitor};
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::Span as SqlSpan;
+use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
 
 use super::diagnostics::{FileId, Span};
 use super::lexer::{DIALECT, span_of};
 
-/// Where the expressions of a printed query were written, by line and column of their beginning.
+/// Where the columns, functions and values of a printed query were written, by line and column of
+/// their beginning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places(BTreeMap<(u64, u64), Span>);
 
@@ -32,14 +33,8 @@ impl Places {
             return Self::default();
         }
         for (written, printed) in written.iter().zip(&printed) {
-            let Some(place) = span_of(file, written.span) else {
-                continue;
-            };
-            let start = printed.span.start;
-            // Of those that begin here the shortest: `a` of `a + b`.
-            let known = places.entry((start.line, start.column)).or_insert(place);
-            if place.range().len() < known.range().len() {
-                *known = place;
+            if let Some(place) = span_of(file, written.span) {
+                places.insert((printed.start.line, printed.start.column), place);
             }
         }
         Self(places)
@@ -59,6 +54,9 @@ pub(super) fn query(text: &str) -> Option<sql::Query> {
 
 struct Found {
     kind: std::mem::Discriminant<Expr>,
+    /// Where it begins, with its qualifier.
+    start: Location,
+    /// What is to be shown of it.
     span: SqlSpan,
 }
 
@@ -70,9 +68,27 @@ impl Found {
             type Break = ();
 
             fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+                // The others begin where one of these begins; to ask them for their end would walk
+                // down to the leaves from each of them.
+                let span = match expr {
+                    Expr::Identifier(ident) => ident.span,
+                    // Its qualifier may have been replaced, and lie elsewhere then.
+                    Expr::CompoundIdentifier(parts) => match parts.last() {
+                        Some(column) => column.span,
+                        None => return ControlFlow::Continue(()),
+                    },
+                    Expr::Function(function) => function.name.span(),
+                    Expr::Value(value) => value.span,
+                    _ => return ControlFlow::Continue(()),
+                };
+                let first = match expr {
+                    Expr::CompoundIdentifier(parts) => parts.first().map(|part| part.span),
+                    _ => None,
+                };
                 self.0.push(Found {
                     kind: std::mem::discriminant(expr),
-                    span: expr.span(),
+                    start: first.unwrap_or(span).start,
+                    span,
                 });
                 ControlFlow::Continue(())
             }
