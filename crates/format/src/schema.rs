@@ -219,9 +219,7 @@ impl FreshIds {
                     )),
                 )))
             }
-            DataType::FixedSizeBinary(16)
-                if is_uuid(field) =>
-            {
+            DataType::FixedSizeBinary(16) if is_uuid(field) => {
                 Ok(Type::Primitive(PrimitiveType::Uuid))
             }
             other => primitive_of(other, path).map(Type::Primitive),

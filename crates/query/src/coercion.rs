@@ -117,11 +117,15 @@ impl TreeNodeRewriter for Meeting<'_> {
 }
 
 fn meet(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let types = |exprs: &[&Expr]| exprs.iter().map(|expr| expr.get_type(schema).ok()).collect();
+    let types = |exprs: &[&Expr]| {
+        exprs
+            .iter()
+            .map(|expr| expr.get_type(schema).ok())
+            .collect()
+    };
     let do_meet = |exprs: &[&Expr]| {
         let types: Vec<Option<DataType>> = types(exprs);
-        types.iter().flatten().any(DataType::is_floating)
-            && types.iter().flatten().any(is_decimal)
+        types.iter().flatten().any(DataType::is_floating) && types.iter().flatten().any(is_decimal)
     };
     let all = |exprs: Vec<Expr>| {
         exprs
@@ -154,7 +158,12 @@ fn meet(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             expr,
             list,
             negated,
-        }) if do_meet(&std::iter::once(expr.as_ref()).chain(&list).collect::<Vec<_>>()) => {
+        }) if do_meet(
+            &std::iter::once(expr.as_ref())
+                .chain(&list)
+                .collect::<Vec<_>>(),
+        ) =>
+        {
             Transformed::yes(Expr::InList(InList {
                 expr: Box::new(to_double(*expr, schema)),
                 list: all(list),
@@ -180,9 +189,7 @@ fn meet(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             params.args = all(params.args);
             Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
         }
-        Expr::WindowFunction(window)
-            if do_meet(&window.params.args.iter().collect::<Vec<_>>()) =>
-        {
+        Expr::WindowFunction(window) if do_meet(&window.params.args.iter().collect::<Vec<_>>()) => {
             let WindowFunction { fun, mut params } = *window;
             params.args = all(params.args);
             Transformed::yes(Expr::WindowFunction(Box::new(WindowFunction {
@@ -206,7 +213,9 @@ fn branches(case: &mut Case, schema: &DFSchema, do_meet: &dyn Fn(&[&Expr]) -> bo
         all.extend(case.when_then_expr.iter().map(|(when, _)| when.as_ref()));
         if do_meet(&all) {
             double(compared);
-            case.when_then_expr.iter_mut().for_each(|(when, _)| double(when));
+            case.when_then_expr
+                .iter_mut()
+                .for_each(|(when, _)| double(when));
             changed = true;
         }
     }
@@ -217,7 +226,9 @@ fn branches(case: &mut Case, schema: &DFSchema, do_meet: &dyn Fn(&[&Expr]) -> bo
         .chain(case.else_expr.as_deref())
         .collect();
     if do_meet(&given) {
-        case.when_then_expr.iter_mut().for_each(|(_, then)| double(then));
+        case.when_then_expr
+            .iter_mut()
+            .for_each(|(_, then)| double(then));
         case.else_expr.iter_mut().for_each(double);
         changed = true;
     }

@@ -115,7 +115,9 @@ impl Records {
         let ranges = self.options.days.len().max(1) as u64;
         let range = usize::try_from(chance.below(ranges)).unwrap_or(0);
         let (from, to) = self.options.days.get(range).copied().unwrap_or_default();
-        let span = u64::try_from((to - from).num_milliseconds()).unwrap_or(0).max(1);
+        let span = u64::try_from((to - from).num_milliseconds())
+            .unwrap_or(0)
+            .max(1);
         let start = from + milliseconds(chance.below(span));
         let end = start + milliseconds(chance.below(60_000));
         let created = end + milliseconds(chance.below(5_000));
@@ -240,7 +242,10 @@ mod tests {
         };
         let broken = all.len() - all.iter().filter(is_whole).count();
         assert!((60..140).contains(&broken), "{broken}");
-        assert!(all.iter().any(|record| std::str::from_utf8(record).is_err()));
+        assert!(
+            all.iter()
+                .any(|record| std::str::from_utf8(record).is_err())
+        );
         assert!(all.iter().all(|record| !record.contains(&b'\n')));
     }
 

@@ -39,9 +39,9 @@ mod variables;
 mod tests;
 
 pub use ast::{
-    ColumnSelection, DEAD_LETTER_PROPERTY, Expectation, Identifier, Literal, OnViolation, PartitionField, Query,
-    ReadKind, Source, SourceFunction, SourceRef, SqlExpr, TableDefinition, TableKind, TableName,
-    Transform,
+    ColumnSelection, DEAD_LETTER_PROPERTY, Expectation, Identifier, Literal, OnViolation,
+    PartitionField, Query, ReadKind, Source, SourceFunction, SourceRef, SqlExpr, TableDefinition,
+    TableKind, TableName, Transform,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, FileId, SourceFile, Span, Spanned};
 pub use fingerprint::Fingerprint;

@@ -33,8 +33,8 @@ use crate::report::{
     FlowKind, FlowPlan, FlowReport, FlowStatus, PlannedAction, RunPlan, RunReport,
 };
 
-use schemas::Schemas;
 pub use crate::language::DEAD_LETTER_PROPERTY;
+use schemas::Schemas;
 pub use tables::PIPELINE_PROPERTY;
 
 /// What to run and how.

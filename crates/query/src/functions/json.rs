@@ -107,7 +107,10 @@ fn steps(path: &str) -> Result<Vec<Step>> {
             (Step::Name(name.to_string()), after)
         } else if let Some(placed) = rest.strip_prefix('[') {
             let (place, after) = placed.split_once(']').ok_or_else(wrong)?;
-            (Step::Place(place.trim().parse().map_err(|_| wrong())?), after)
+            (
+                Step::Place(place.trim().parse().map_err(|_| wrong())?),
+                after,
+            )
         } else if let Some(named) = rest.strip_prefix('.') {
             let end = named.find(['.', '[']).unwrap_or(named.len());
             let (name, after) = named.split_at(end);

@@ -114,7 +114,11 @@ async fn create_table(session: &Session, mut create: CreateTable) -> Result<Quer
     if create.if_not_exists && catalog.table_exists(&ident).await? {
         return Ok(QueryOutput::nothing());
     }
-    let defaults: HashMap<&str, &str> = session.engine().new_tables().of(ident.namespace()).collect();
+    let defaults: HashMap<&str, &str> = session
+        .engine()
+        .new_tables()
+        .of(ident.namespace())
+        .collect();
     for (key, value) in defaults {
         let property = create.properties.entry(key.to_string());
         property.or_insert_with(|| value.to_string());

@@ -12,8 +12,8 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::datatypes::{
-    DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use base64::Engine;
@@ -176,15 +176,17 @@ fn uuid(field: &Field, bytes: &[u8]) -> Option<String> {
         return None;
     }
     let digits = format!("{:032x}", u128::from_be_bytes(bytes.try_into().ok()?));
-    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    let parts = [
+        &digits[..8],
+        &digits[8..12],
+        &digits[12..16],
+        &digits[16..20],
+        &digits[20..],
+    ];
     Some(parts.join("-"))
 }
 
-fn list<S: Serializer>(
-    field: &Field,
-    array: &ArrayRef,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn list<S: Serializer>(field: &Field, array: &ArrayRef, serializer: S) -> Result<S::Ok, S::Error> {
     let mut list = serializer.serialize_seq(Some(array.len()))?;
     for row in 0..array.len() {
         list.serialize_element(&Cell { field, array, row })?;
@@ -230,8 +232,8 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        BinaryArray, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Float64Array,
-        FixedSizeBinaryArray, Int64Array, ListArray, MapBuilder, StringArray, StringBuilder,
+        BinaryArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
+        Float32Array, Float64Array, Int64Array, ListArray, MapBuilder, StringArray, StringBuilder,
         Time64MicrosecondArray, TimestampMicrosecondArray,
     };
     use arrow::datatypes::Int32Type;

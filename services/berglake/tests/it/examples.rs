@@ -64,13 +64,17 @@ fn sales_are_loaded_once_pruned_by_day_and_read_as_of_each_day() {
     assert_eq!(number(&project, snapshots), 3);
     assert_eq!(number(&project, count), 120);
 
-    let pruned = "EXPLAIN SELECT sum(amount) FROM lakehouse.sales WHERE ingestion_date = '2024-01-15'";
+    let pruned =
+        "EXPLAIN SELECT sum(amount) FROM lakehouse.sales WHERE ingestion_date = '2024-01-15'";
     let plan = project.run(&["sql", "-c", pruned]).ok();
     assert!(plan.contains("files=1/3"), "{plan}");
     let ids = "SELECT snapshot_id FROM lakehouse.sales$snapshots ORDER BY committed_at";
     for (row, expected) in project.rows(ids).iter().zip([40, 75, 120]) {
         let id = row["snapshot_id"].as_i64().unwrap();
-        assert_eq!(number(&project, &format!("{count} FOR VERSION AS OF {id}")), expected);
+        assert_eq!(
+            number(&project, &format!("{count} FOR VERSION AS OF {id}")),
+            expected
+        );
     }
     let first = "SELECT order_id, amount, ingestion_date FROM lakehouse.sales ORDER BY 1 LIMIT 1";
     let line = fs::read_to_string(project.path("data/sales_2024-01-15.csv")).unwrap();
@@ -79,7 +83,9 @@ fn sales_are_loaded_once_pruned_by_day_and_read_as_of_each_day() {
         project.rows(first),
         [json!({"order_id": "ORD-001", "amount": amount, "ingestion_date": "2024-01-15"})]
     );
-    let described = project.run(&["sql", "-c", "DESCRIBE EXTENDED lakehouse.sales"]).ok();
+    let described = project
+        .run(&["sql", "-c", "DESCRIBE EXTENDED lakehouse.sales"])
+        .ok();
     assert!(described.contains("snappy"), "{described}");
 }
 
