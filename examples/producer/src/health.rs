@@ -233,7 +233,7 @@ mod tests {
     fn some_records_are_broken_in_each_way_and_the_others_are_samples() {
         let all: Vec<Vec<u8>> = Records::new(Options::new(3)).take(5_000).collect();
         let is_whole = |record: &&Vec<u8>| {
-            let Ok(value) = serde_json::from_slice::<serde_json::Value>(record) else {
+            let Ok(value) = serde_json::from_slice::<Value>(record) else {
                 return false;
             };
             value["value"].is_number()
@@ -254,7 +254,7 @@ mod tests {
         let mut options = Options::new(4);
         options.broken_one_in = 0;
         for record in Records::new(options).take(1_000) {
-            let value: serde_json::Value = serde_json::from_slice(&record).unwrap();
+            let value: Value = serde_json::from_slice(&record).unwrap();
             assert!(value["value"].is_number());
         }
     }
