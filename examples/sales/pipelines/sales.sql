@@ -1,10 +1,8 @@
--- The daily files into the table that sql/create.sql makes. Each file is one commit, and a file is
--- taken once: to load a day twice changes nothing.
+-- The daily files into the table that sql/create.sql makes. A file is taken once: to load a day twice
+-- changes nothing.
 CREATE OR REFRESH STREAMING TABLE lakehouse.sales
   PARTITIONED BY (ingestion_date)
-  TBLPROPERTIES (
-    'berglake.batch.max-files' = '1',
-    'berglake.dead-letter' = 'lakehouse.sales_errors')
+  TBLPROPERTIES ('berglake.dead-letter' = 'lakehouse.sales_errors')
   AS SELECT * FROM STREAM read_files(
     '${data}/sales_*.csv',
     format => 'csv',
