@@ -123,6 +123,11 @@ pub(super) static KNOWN: &[Known] = &[
         Kind::Duration,
         Some("20s"),
     ),
+    key(&["maintenance", "compact"], Kind::Text, Some("15 * * * *")),
+    key(&["maintenance", "expire"], Kind::Text, Some("45 2 * * *")),
+    key(&["maintenance", "time-zone"], Kind::Text, Some("UTC")),
+    key(&["maintenance", "retries"], Kind::Count, Some("3")),
+    key(&["maintenance", "retry-delay"], Kind::Duration, Some("5m")),
     key(&["defaults", ANY], Kind::Property, None),
     key(&["layers", ANY, ANY], Kind::Property, None),
     key(&["variables", ANY], Kind::Scalar, None),
@@ -132,6 +137,8 @@ pub(super) static KNOWN: &[Known] = &[
 
 /// Table properties that an environment variable can name without the file naming them first.
 pub(super) const PROPERTIES: &[&str] = &[
+    "berglake.compact.min-input-files",
+    "berglake.compact.target-file-size-bytes",
     "berglake.dead-letter",
     "commit.retry.max-wait-ms",
     "commit.retry.min-wait-ms",

@@ -13,4 +13,5 @@ mod dependencies;
 mod documents;
 mod examples;
 mod kill;
+mod maintain;
 mod support;
