@@ -14,6 +14,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::TableReference;
 
 use crate::coercion;
+use crate::cooperation::JoinsGiveWay;
 use crate::error::IntoOurs;
 use crate::functions;
 use crate::lake::{Lake, Pinned};
@@ -77,6 +78,7 @@ impl Engine {
             .with_default_features()
             .with_analyzer_rules(coercion::rules())
             .with_type_planner(Arc::new(coercion::Types))
+            .with_physical_optimizer_rule(Arc::new(JoinsGiveWay))
             .with_catalog_list(Arc::new(Lake::new(Arc::clone(&catalog), Pinned::new())))
             .build();
         functions::register(&mut state).ours()?;

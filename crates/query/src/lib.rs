@@ -15,6 +15,7 @@
 #![recursion_limit = "256"]
 
 mod coercion;
+mod cooperation;
 mod engine;
 mod error;
 mod functions;

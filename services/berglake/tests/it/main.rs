@@ -14,4 +14,5 @@ mod documents;
 mod examples;
 mod kill;
 mod maintain;
+mod prompt;
 mod support;
