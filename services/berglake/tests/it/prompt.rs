@@ -155,7 +155,8 @@ fn statements_are_typed_completed_repeated_cancelled_and_left() {
     terminal.types(&format!(
         "SELECT max(a.n + b.n + c.n) FROM {numbers} a, {numbers} b, {numbers} c;{ENTER}"
     ));
-    terminal.sees(&format!("{numbers} c;"));
+    // The line is wrapped somewhere before its end.
+    terminal.sees("c;");
     std::thread::sleep(Duration::from_millis(700));
     terminal.types(CTRL_C);
     terminal.sees("cancelled");
