@@ -52,6 +52,9 @@ pub(super) static KNOWN: &[Known] = &[
         Some("sqlite:.berglake/catalog.db"),
     ),
     key(&["catalog", "name"], Kind::Text, Some("berglake")),
+    key(&["catalog", "warehouse"], Kind::Text, None),
+    key(&["catalog", "prefix"], Kind::Text, None),
+    key(&["catalog", "token"], Kind::Secret, None),
     key(
         &["storage", "warehouse"],
         Kind::Text,
@@ -61,6 +64,7 @@ pub(super) static KNOWN: &[Known] = &[
     key(&["storage", "s3", "region"], Kind::Text, None),
     key(&["storage", "s3", "access-key-id"], Kind::Secret, None),
     key(&["storage", "s3", "secret-access-key"], Kind::Secret, None),
+    key(&["storage", "s3", "session-token"], Kind::Secret, None),
     key(&["storage", "s3", "path-style"], Kind::Flag, Some("false")),
     key(&["storage", "s3", "allow-http"], Kind::Flag, Some("false")),
     key(
