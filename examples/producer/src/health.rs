@@ -1,261 +1,319 @@
-//! Health samples as devices send them: one JSON object per record, by a seed, some of them broken.
-//!
-//! Values are multiples of a quarter, so that sums of them are exact in whatever order they are
-//! added, and a computation in another program can be compared without a tolerance.
-
-use std::collections::BTreeMap;
+//! Health samples from a seed: the same seed gives the same messages, good and broken ones, and each
+//! says which it is.
 
 use chrono::{DateTime, Duration, SecondsFormat, TimeZone, Utc};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde::Serialize;
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-use crate::chance::Chance;
+use crate::Message;
 
-/// What is generated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Equal seeds give equal records.
-    pub seed: u64,
-    /// How many people wear a device; at least one.
-    pub users: u32,
-    /// About one record in so many is broken; none where this is 0.
-    pub broken_one_in: u64,
-    /// The days in which the samples were taken, each range with its end left out.
-    pub days: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+/// The columns of a message with one sample, as `schema => '…'` declares them.
+pub const SCHEMA: &str = "device_id STRING NOT NULL, user_id STRING NOT NULL, \
+    sample_id STRING NOT NULL, data_type STRING NOT NULL, value DOUBLE NOT NULL, \
+    unit STRING NOT NULL, start_date TIMESTAMP NOT NULL, end_date TIMESTAMP NOT NULL, \
+    source_bundle STRING, metadata MAP<STRING, STRING>, is_synced BOOLEAN NOT NULL, \
+    created_at TIMESTAMP NOT NULL, payload_timestamp TIMESTAMP NOT NULL, \
+    app_version STRING NOT NULL";
+
+/// The kinds of samples: name, unit, lowest and highest value.
+const KINDS: &[(&str, &str, f64, f64)] = &[
+    ("heartRate", "count/min", 45.0, 180.0),
+    ("steps", "count", 0.0, 400.0),
+    ("bloodOxygen", "%", 90.0, 100.0),
+    ("bodyTemperature", "degC", 35.5, 40.0),
+    ("activeEnergyBurned", "kcal", 0.0, 60.0),
+];
+
+/// One sample, as a good message has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Sample {
+    pub device_id: String,
+    pub user_id: String,
+    /// Unique in all that one seed gives.
+    pub sample_id: String,
+    pub data_type: String,
+    pub value: f64,
+    pub unit: String,
+    #[serde(serialize_with = "time")]
+    pub start_date: DateTime<Utc>,
+    #[serde(serialize_with = "time")]
+    pub end_date: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_bundle: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
+    pub is_synced: bool,
+    #[serde(serialize_with = "time")]
+    pub created_at: DateTime<Utc>,
+    #[serde(serialize_with = "time")]
+    pub payload_timestamp: DateTime<Utc>,
+    pub app_version: String,
 }
 
-impl Options {
-    /// Three people over two turns of a year: that of 2020, which had a week 53, and that of 2024,
-    /// whose last days are of week 1 of 2025. One record in 50 is broken.
-    pub fn new(seed: u64) -> Self {
-        let day = |y, m, d| Utc.with_ymd_and_hms(y, m, d, 0, 0, 0).single();
-        let ranges = [
-            (day(2020, 12, 27), day(2021, 1, 6)),
-            (day(2024, 12, 28), day(2025, 1, 4)),
-        ];
-        Self {
-            seed,
-            users: 3,
-            broken_one_in: 50,
-            days: ranges
-                .into_iter()
-                .filter_map(|(from, to)| Some((from?, to?)))
-                .collect(),
+fn time<S: serde::Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+/// How a message is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Broken {
+    /// The JSON ends in the middle.
+    CutOff,
+    /// It is no JSON at all.
+    NoJson,
+    /// There is not a byte in it.
+    Empty,
+    /// A byte is no UTF-8.
+    NoUtf8,
+    /// `user_id` is not there.
+    NoUser,
+    /// `value` is a string.
+    ValueIsText,
+    /// `value` is beyond what a DOUBLE holds.
+    ValueTooLarge,
+    /// There is no payload.
+    Tombstone,
+}
+
+impl Broken {
+    /// All ways.
+    pub const ALL: [Self; 8] = [
+        Self::CutOff,
+        Self::NoJson,
+        Self::Empty,
+        Self::NoUtf8,
+        Self::NoUser,
+        Self::ValueIsText,
+        Self::ValueTooLarge,
+        Self::Tombstone,
+    ];
+
+    /// The `error_type` of its dead letter.
+    pub const fn error_type(self) -> &'static str {
+        match self {
+            Self::CutOff | Self::NoJson | Self::Empty => "malformed",
+            Self::NoUtf8 => "invalid_utf8",
+            Self::NoUser => "missing_required",
+            Self::ValueIsText => "type_mismatch",
+            Self::ValueTooLarge => "out_of_range",
+            Self::Tombstone => "tombstone",
         }
     }
 }
 
-/// One sample. The names are those of the table `health_data_raw`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sample {
-    /// The device that took it.
-    pub device_id: String,
-    /// Who wears the device.
-    pub user_id: String,
-    /// The sample's own id.
-    pub sample_id: String,
-    /// What was measured.
-    pub data_type: String,
-    /// The measured value.
-    pub value: f64,
-    /// Its unit.
-    pub unit: String,
-    /// When the measurement began.
-    pub start_date: String,
-    /// When it ended.
-    pub end_date: String,
-    /// The application that took it, where it is known.
-    pub source_bundle: Option<String>,
-    /// Whatever else the device says.
-    pub metadata: Option<BTreeMap<String, String>>,
-    /// Whether the device has synchronised it before.
-    pub is_synced: bool,
-    /// When the device stored it.
-    pub created_at: String,
-    /// When the payload that it came in was made.
-    pub payload_timestamp: String,
-    /// The version of the sending application.
-    pub app_version: String,
+/// What a message holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Truth {
+    /// A row.
+    Good(Box<Sample>),
+    /// A dead letter.
+    Broken(Broken),
 }
 
-/// Types of data with their unit, lowest value and range, in quarters.
-const TYPES: [(&str, &str, u64, u64); 4] = [
-    ("heartRate", "count/min", 200, 320),
-    ("steps", "count", 0, 8_000),
-    ("bodyMass", "kg", 220, 160),
-    ("oxygenSaturation", "%", 360, 40),
-];
-
-/// The records, without end: take as many as are wanted.
-#[derive(Debug, Clone)]
-pub struct Records {
-    options: Options,
-    chance: Chance,
-    number: u64,
+/// A message and what it holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthMessage {
+    /// The message, with the user as its key.
+    pub message: Message,
+    /// What it holds.
+    pub truth: Truth,
 }
 
-impl Records {
-    /// Records by these options.
-    pub fn new(options: Options) -> Self {
-        let chance = Chance::new(options.seed);
+/// What is generated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthOptions {
+    /// How many users there are; each has up to three devices.
+    pub users: u32,
+    /// The share of broken messages, from 0 to 1.
+    pub broken: f64,
+    /// The first day of the samples.
+    pub from: DateTime<Utc>,
+    /// Over how many days they spread.
+    pub days: u32,
+}
+
+impl Default for HealthOptions {
+    fn default() -> Self {
         Self {
+            users: 20,
+            broken: 0.01,
+            // Two weeks around a turn of the year whose ISO week belongs to the year before.
+            from: Utc
+                .with_ymd_and_hms(2025, 12, 25, 0, 0, 0)
+                .single()
+                .unwrap_or_default(),
+            days: 14,
+        }
+    }
+}
+
+/// Messages without end, from a seed.
+#[derive(Debug, Clone)]
+pub struct Generator {
+    seed: u64,
+    random: StdRng,
+    options: HealthOptions,
+    next: u64,
+}
+
+impl Generator {
+    /// Messages of this seed.
+    pub fn new(seed: u64, options: HealthOptions) -> Self {
+        Self {
+            seed,
+            random: StdRng::seed_from_u64(seed),
             options,
-            chance,
-            number: 0,
+            next: 0,
         }
     }
 
     fn sample(&mut self) -> Sample {
-        let number = self.number;
-        let chance = &mut self.chance;
-        let user = chance.below(u64::from(self.options.users.max(1)));
-        let (data_type, unit, lowest, range) =
-            TYPES[usize::try_from(chance.below(TYPES.len() as u64)).unwrap_or(0)];
-        let quarters = u32::try_from(lowest + chance.below(range)).unwrap_or(0);
-        let ranges = self.options.days.len().max(1) as u64;
-        let range = usize::try_from(chance.below(ranges)).unwrap_or(0);
-        let (from, to) = self.options.days.get(range).copied().unwrap_or_default();
-        let span = u64::try_from((to - from).num_milliseconds())
-            .unwrap_or(0)
-            .max(1);
-        let start = from + milliseconds(chance.below(span));
-        let end = start + milliseconds(chance.below(60_000));
-        let created = end + milliseconds(chance.below(5_000));
-        let sent = created + milliseconds(chance.below(600_000));
-        let bundle = ["com.example.watch", "com.example.scale", ""];
-        let bundle = bundle[usize::try_from(chance.below(3)).unwrap_or(0)];
-        let metadata = match chance.below(3) {
-            0 => None,
-            1 => Some(BTreeMap::new()),
-            _ => Some(BTreeMap::from([
-                ("firmware".to_owned(), format!("2.{}", chance.below(10))),
-                ("placement".to_owned(), "left wrist é".to_owned()),
-            ])),
-        };
-        Sample {
-            device_id: format!("device-{user}-{}", chance.below(2)),
+        let random = &mut self.random;
+        let user = random.random_range(0..self.options.users.max(1));
+        let device = random.random_range(0..3_u32);
+        let (data_type, unit, low, high) = KINDS[random.random_range(0..KINDS.len())];
+        // Three decimal places, so that what is written and read is the same number.
+        let value = (random.random_range(low..high) * 1000.0).round() / 1000.0;
+        let seconds = i64::from(self.options.days.max(1)) * 86_400;
+        let start =
+            self.options.from + Duration::milliseconds(random.random_range(0..seconds * 1000));
+        let end = start + Duration::seconds(random.random_range(0..600));
+        let created = end + Duration::seconds(random.random_range(1..60));
+        let metadata = random.random_bool(0.3).then(|| {
+            BTreeMap::from([
+                ("context".to_owned(), "workout".to_owned()),
+                ("device_os".to_owned(), format!("{}.0", 15 + user % 3)),
+            ])
+        });
+        let sample = Sample {
+            device_id: format!("device-{user}-{device}"),
             user_id: format!("user-{user}"),
-            sample_id: format!("sample-{:x}-{number:06}", self.options.seed),
+            sample_id: format!("{:x}-{:08}", self.seed, self.next),
             data_type: data_type.to_owned(),
-            value: f64::from(quarters) / 4.0,
+            value,
             unit: unit.to_owned(),
-            start_date: text(start),
-            end_date: text(end),
-            source_bundle: (!bundle.is_empty()).then(|| bundle.to_owned()),
+            start_date: start,
+            end_date: end,
+            source_bundle: random
+                .random_bool(0.8)
+                .then(|| format!("com.example.{data_type}")),
             metadata,
-            is_synced: chance.below(2) == 0,
-            created_at: text(created),
-            payload_timestamp: text(sent),
-            app_version: format!("3.{}.0", chance.below(4)),
-        }
+            is_synced: random.random_bool(0.5),
+            created_at: created,
+            payload_timestamp: created + Duration::seconds(random.random_range(0..30)),
+            app_version: format!("1.{}.0", random.random_range(0..5)),
+        };
+        self.next += 1;
+        sample
     }
 }
 
-impl Iterator for Records {
-    type Item = Vec<u8>;
+impl Iterator for Generator {
+    type Item = HealthMessage;
 
-    fn next(&mut self) -> Option<Vec<u8>> {
+    fn next(&mut self) -> Option<HealthMessage> {
         let sample = self.sample();
-        self.number += 1;
-        let whole = serde_json::to_vec(&sample).unwrap_or_default();
-        let is_broken =
-            self.options.broken_one_in > 0 && self.chance.below(self.options.broken_one_in) == 0;
-        Some(match is_broken {
-            true => broken(&sample, whole, self.chance.below(6)),
-            false => whole,
+        let text = serde_json::to_string(&sample).ok()?;
+        let is_broken = self.random.random_bool(self.options.broken.clamp(0.0, 1.0));
+        let key = sample.user_id.clone().into_bytes();
+        let (payload, truth) = if is_broken {
+            let how = Broken::ALL[self.random.random_range(0..Broken::ALL.len())];
+            (damaged(&text, &sample, how), Truth::Broken(how))
+        } else {
+            (Some(text.into_bytes()), Truth::Good(Box::new(sample)))
+        };
+        Some(HealthMessage {
+            message: Message {
+                key: Some(key),
+                payload,
+                ..Message::default()
+            },
+            truth,
         })
     }
 }
 
-/// A record as faulty senders make them.
-fn broken(sample: &Sample, whole: Vec<u8>, how: u64) -> Vec<u8> {
-    // Sorted by name, whatever order the library keeps objects in.
-    let Ok(mut fields) = serde_json::from_slice::<BTreeMap<String, Value>>(&whole) else {
-        return whole;
-    };
-    match how {
-        // Cut off in the middle.
-        0 => return whole[..whole.len() / 2].to_vec(),
-        // No JSON at all.
-        1 => return format!("{};{}", sample.sample_id, sample.value).into_bytes(),
-        // Bytes that are no text.
-        2 => {
-            let mut bytes = whole;
-            let place = bytes.len() / 3;
-            bytes[place] = 0xff;
-            return bytes;
+fn damaged(text: &str, sample: &Sample, how: Broken) -> Option<Vec<u8>> {
+    let replaced = |from: String, to: &str| text.replacen(&from, to, 1).into_bytes();
+    let value = format!("\"value\":{}", serde_json::Value::from(sample.value));
+    Some(match how {
+        Broken::CutOff => text.as_bytes()[..text.len() / 2].to_vec(),
+        Broken::NoJson => b"sensor offline".to_vec(),
+        Broken::Empty => Vec::new(),
+        Broken::NoUtf8 => {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes[15] = 0xff;
+            bytes
         }
-        3 => fields.insert("value".to_owned(), "high".into()),
-        4 => fields.remove("user_id"),
-        _ => fields.insert("start_date".to_owned(), "yesterday".into()),
-    };
-    serde_json::to_vec(&fields).unwrap_or(whole)
-}
-
-fn milliseconds(number: u64) -> Duration {
-    Duration::milliseconds(i64::try_from(number).unwrap_or(0))
-}
-
-fn text(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+        Broken::NoUser => replaced(format!("\"user_id\":\"{}\",", sample.user_id), ""),
+        Broken::ValueIsText => replaced(value, "\"value\":\"high\""),
+        Broken::ValueTooLarge => replaced(value, "\"value\":1e999"),
+        Broken::Tombstone => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
-    /// The records of a committed file, each on a line.
-    fn lines(seed: u64, count: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for record in Records::new(Options::new(seed)).take(count) {
-            bytes.extend_from_slice(&record);
-            bytes.push(b'\n');
-        }
-        bytes
-    }
-
-    /// `UPDATE_SAMPLES=1 cargo test -p berglake-example-producer` writes them anew.
-    #[test]
-    fn the_committed_samples_are_those_of_their_seeds() {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../health/data");
-        for (name, seed, count) in [("health-1.ndjson", 1, 600), ("late/health-2.ndjson", 2, 60)] {
-            let (path, made) = (data.join(name), lines(seed, count));
-            if std::env::var_os("UPDATE_SAMPLES").is_some() {
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(&path, &made).unwrap();
-            }
-            assert!(std::fs::read(&path).unwrap() == made, "{}", path.display());
-        }
-    }
-
-    #[test]
-    fn some_records_are_broken_in_each_way_and_the_others_are_samples() {
-        let all: Vec<Vec<u8>> = Records::new(Options::new(3)).take(5_000).collect();
-        let is_whole = |record: &&Vec<u8>| {
-            let Ok(value) = serde_json::from_slice::<Value>(record) else {
-                return false;
-            };
-            value["value"].is_number()
-                && value["user_id"].is_string()
-                && value["start_date"] != "yesterday"
+    fn some(seed: u64, broken: f64) -> Vec<HealthMessage> {
+        let options = HealthOptions {
+            broken,
+            ..HealthOptions::default()
         };
-        let broken = all.len() - all.iter().filter(is_whole).count();
-        assert!((60..140).contains(&broken), "{broken}");
-        assert!(
-            all.iter()
-                .any(|record| std::str::from_utf8(record).is_err())
-        );
-        assert!(all.iter().all(|record| !record.contains(&b'\n')));
+        Generator::new(seed, options).take(2000).collect()
     }
 
     #[test]
-    fn no_record_is_broken_where_none_is_asked_for() {
-        let mut options = Options::new(4);
-        options.broken_one_in = 0;
-        for record in Records::new(options).take(1_000) {
-            let value: Value = serde_json::from_slice(&record).unwrap();
-            assert!(value["value"].is_number());
+    fn a_seed_gives_the_same_messages_and_another_gives_others() {
+        assert_eq!(some(7, 0.1), some(7, 0.1));
+        assert_ne!(some(7, 0.1), some(8, 0.1));
+    }
+
+    #[test]
+    fn good_messages_hold_their_sample_and_ids_are_unique() {
+        let mut ids = std::collections::HashSet::new();
+        for message in some(1, 0.0) {
+            let Truth::Good(sample) = message.truth else {
+                panic!("broken without being asked for")
+            };
+            let record: serde_json::Value =
+                serde_json::from_slice(&message.message.payload.unwrap()).unwrap();
+            assert_eq!(record["value"].as_f64(), Some(sample.value));
+            assert_eq!(record["user_id"], sample.user_id.as_str());
+            assert_eq!(
+                DateTime::parse_from_rfc3339(record["start_date"].as_str().unwrap()).unwrap(),
+                sample.start_date
+            );
+            assert!(ids.insert(sample.sample_id));
         }
+    }
+
+    #[test]
+    fn broken_messages_are_as_many_as_asked_for_and_differ_from_good_ones() {
+        let messages = some(3, 0.2);
+        let mut ways = std::collections::BTreeSet::new();
+        let mut count = 0;
+        for message in &messages {
+            let Truth::Broken(how) = message.truth else {
+                continue;
+            };
+            count += 1;
+            ways.insert(how);
+            let payload = message.message.payload.as_deref();
+            let parsed = payload.map(serde_json::from_slice::<serde_json::Value>);
+            match (how, parsed) {
+                (Broken::Tombstone, None) => {}
+                (Broken::NoUser, Some(Ok(record))) => assert!(record.get("user_id").is_none()),
+                (Broken::ValueIsText, Some(Ok(record))) => assert!(record["value"].is_string()),
+                (_, Some(Err(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!((300..500).contains(&count), "{count}");
+        assert_eq!(ways.len(), Broken::ALL.len());
     }
 }

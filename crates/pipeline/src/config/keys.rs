@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Scalar,
     /// A table property: a scalar under a dotted name, quoted or as nested tables.
     Property,
+    /// An option of a client: a scalar under a dotted name like a property, and maybe a secret.
+    ClientOption,
 }
 
 /// One key, or one family of keys where a segment is [`ANY`].
@@ -75,6 +77,12 @@ pub(super) static KNOWN: &[Known] = &[
     key(&["catalog", "server", "tokens"], Kind::Secret, None),
     key(
         &["catalog", "server", "allow-anonymous"],
+        Kind::Flag,
+        Some("false"),
+    ),
+    key(&["catalog", "clients", "s3-endpoint"], Kind::Url, None),
+    key(
+        &["catalog", "clients", "share-credentials"],
         Kind::Flag,
         Some("false"),
     ),
@@ -137,6 +145,17 @@ pub(super) static KNOWN: &[Known] = &[
     key(&["variables", ANY], Kind::Scalar, None),
     key(&["connections", ANY, "kind"], Kind::Text, None),
     key(&["connections", ANY, "path"], Kind::Text, None),
+    key(&["connections", ANY, "bootstrap-servers"], Kind::Text, None),
+    key(&["connections", ANY, "security-protocol"], Kind::Text, None),
+    key(&["connections", ANY, "sasl-mechanism"], Kind::Text, None),
+    key(&["connections", ANY, "sasl-username"], Kind::Text, None),
+    key(&["connections", ANY, "sasl-password"], Kind::Secret, None),
+    key(&["connections", ANY, "timeout"], Kind::Duration, None),
+    key(
+        &["connections", ANY, "options", ANY],
+        Kind::ClientOption,
+        None,
+    ),
 ];
 
 /// Table properties that an environment variable can name without the file naming them first.

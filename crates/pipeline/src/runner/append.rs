@@ -4,35 +4,16 @@ use berglake_format::commit::Transaction;
 use berglake_format::snapshot::{Append, CommitNotes};
 use berglake_format::write::discard;
 use berglake_format::{Error, ErrorKind, Result, Table, failpoint, properties};
-use berglake_ingest::progress::FlowId;
 use berglake_ingest::sink::AppendRows;
 
 use super::dead_letters::{self, DeadLetters};
 use super::expectations::Checks;
 use super::inputs::{self, Batch};
-use super::{FlowRun, dataflow, sink, start, tables};
+use super::{FlowRun, dataflow, sink, tables};
 use crate::report::{FlowReport, FlowStatus};
 
-/// Takes batch after batch until nothing is left.
-pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()> {
-    let id = FlowId::new(run.progress_key())?;
-    let checks = Checks::new(&run.runner.definition(run.flow)?.definition.expectations);
-    let mut target = start::target(run).await?;
-    loop {
-        let from = inputs::position(&id, &target, run.options.resume)?;
-        let next = inputs::next_batch(run, &id, &target, from).await?;
-        report.warn(next.warnings);
-        let Some(batch) = next.batch else {
-            return start::settle(run, &id, &target, report).await;
-        };
-        let result = take(run, &target, batch, &checks, report).await;
-        report.expectations = checks.results();
-        target = result?;
-    }
-}
-
 /// Writes and commits one batch; gives the target as it stands afterwards.
-async fn take(
+pub(super) async fn take(
     run: &FlowRun<'_>,
     target: &Table,
     batch: Batch,
@@ -40,7 +21,7 @@ async fn take(
     report: &mut FlowReport,
 ) -> Result<Table> {
     let Batch {
-        step,
+        taken,
         rows,
         dead_letters,
     } = batch;
@@ -81,6 +62,18 @@ async fn take(
         }
     };
 
+    let step = match taken.step(counted.rows() + letters.count > 0) {
+        Ok(Some(step)) => step,
+        // There was nothing in the batch, so nothing is written either.
+        Ok(None) => return Ok(target.clone()),
+        Err(error) => {
+            discard(target, &written.files).await;
+            if let Some(table) = dead.table() {
+                discard(table, &letters.files).await;
+            }
+            return Err(error);
+        }
+    };
     // The table has them from its creation, unless the flow was added to it later.
     let pins = run.schemas.pins(&run.flow.target);
     let known = target.metadata().properties();

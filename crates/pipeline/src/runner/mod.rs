@@ -11,10 +11,12 @@ mod dead_letters;
 mod expectations;
 mod files;
 mod inputs;
+mod kafka;
 mod refresh;
 mod schemas;
 mod sink;
 mod start;
+mod streaming;
 mod tables;
 mod types;
 mod upsert;
@@ -83,6 +85,8 @@ pub struct Runner {
     engine: Engine,
     /// Keeps rows in the order of their source, which decides between rows of equal sequence.
     ordered: Engine,
+    /// The topics that flows read stay connected between runs.
+    topics: kafka::Topics,
 }
 
 impl Runner {
@@ -112,6 +116,7 @@ impl Runner {
             environment,
             engine,
             ordered,
+            topics: kafka::Topics::default(),
         })
     }
 
@@ -228,12 +233,11 @@ impl Runner {
             observer,
         };
         match &flow.write {
-            Write::Append => {
+            Write::Append | Write::Upsert { .. } => {
                 // Another flow may read them, whether there are any or not.
                 dead_letters::table_of(&run).await?;
-                append::run(&run, report).await
+                streaming::run(&run, report).await
             }
-            Write::Upsert { .. } => upsert::run(&run, report).await,
             Write::Replace => refresh::run(&run, report).await,
         }
     }

@@ -9,6 +9,7 @@ use berglake_ingest::dead_letter;
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
 use super::files::FileInput;
+use super::kafka::{KAFKA, KafkaCall};
 use super::tables::{self, Wanted};
 use super::types::table_schema;
 use super::{Runner, progress_key, upsert};
@@ -90,6 +91,9 @@ impl Schemas {
                         pointed(runner, dataflow::Misplanned { error, place })
                     })?,
                 },
+                SourceRef::Function(function) if function.name == KAFKA => {
+                    KafkaCall::bind(function, &runner.project)?.columns()?
+                }
                 SourceRef::Function(function) => {
                     let input = FileInput::bind(function, &runner.project, &runner.storage)?;
                     let columns = file_columns(runner, flow, &input).await?;
