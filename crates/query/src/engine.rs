@@ -14,13 +14,13 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::TableReference;
 
 use crate::coercion;
-use crate::cooperation::JoinsGiveWay;
 use crate::error::IntoOurs;
 use crate::functions;
 use crate::lake::{Lake, Pinned};
 use crate::options::{EngineOptions, NewTableProperties};
 use crate::output::QueryOutput;
 use crate::session::Session;
+use crate::yielding::YieldingJoins;
 
 /// Runs SQL over the tables of a catalog. Cheap to clone; all clones share memory bounds and caches.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ impl Engine {
             .with_default_features()
             .with_analyzer_rules(coercion::rules())
             .with_type_planner(Arc::new(coercion::Types))
-            .with_physical_optimizer_rule(Arc::new(JoinsGiveWay))
+            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .with_catalog_list(Arc::new(Lake::new(Arc::clone(&catalog), Pinned::new())))
             .build();
         functions::register(&mut state).ours()?;

@@ -15,7 +15,7 @@
 #![recursion_limit = "256"]
 
 mod coercion;
-mod cooperation;
+pub mod encode;
 mod engine;
 mod error;
 mod functions;
@@ -29,6 +29,7 @@ mod sql;
 mod statements;
 mod stream_table;
 mod table;
+mod yielding;
 
 pub use datafusion;
 

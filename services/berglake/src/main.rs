@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use berglake_format::{Error, failpoint};
+use berglake_host::signals::interrupted;
 use berglake_maintenance::Stop;
 use clap::Parser;
 use tokio::runtime::Runtime;
@@ -70,7 +71,13 @@ fn dispatch(runtime: &Runtime, arguments: &Arguments) -> Outcome {
         Command::Plan(selection) => {
             until_interrupted(runtime, commands::plan::run(global, selection))
         }
+        Command::Run(run) if run.watch => {
+            runtime.block_on(commands::watch::run(global, run.selection.layer.as_deref()))
+        }
         Command::Run(run) => until_interrupted(runtime, commands::run::run(global, run)),
+        Command::Up => runtime.block_on(commands::serve::up(global)),
+        Command::Serve { role } => runtime.block_on(commands::serve::one(global, *role)),
+        Command::Check => until_interrupted(runtime, commands::check::run(global)),
         Command::Tables => until_interrupted(runtime, commands::tables::run(global)),
         Command::History { table } => {
             until_interrupted(runtime, commands::history::run(global, table))
@@ -124,29 +131,4 @@ fn until_settled(
             () = interrupted() => Err(Failure::Interrupted),
         }
     })
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match (
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::terminate()),
-        ) {
-            (Ok(mut interrupt), Ok(mut terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-            // Without handlers the system's own hold, which end the program at once.
-            _ => std::future::pending().await,
-        }
-    }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

@@ -183,6 +183,7 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
             report.status = FlowStatus::Updated;
             report.rows_inserted = rows;
             report.snapshot_id = applied.first().and_then(|applied| applied.snapshot_id());
+            run.committed(report);
             Ok(())
         }
         Err(error) => {

@@ -28,5 +28,9 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         };
         report.expectations = checks.results();
         target = result?;
+        run.committed(report);
+        if run.is_stopping() {
+            return Ok(());
+        }
     }
 }

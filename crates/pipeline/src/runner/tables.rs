@@ -18,7 +18,7 @@ use crate::language::{PartitionField, TableDefinition, TableName, Transform};
 pub const PIPELINE_PROPERTY: &str = "berglake.pipeline";
 
 /// The catalog's name of a table of the language.
-pub(super) fn ident(name: &TableName) -> Result<TableIdent> {
+pub(crate) fn ident(name: &TableName) -> Result<TableIdent> {
     Ok(TableIdent::from_strs(name.parts())?)
 }
 

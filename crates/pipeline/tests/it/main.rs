@@ -10,3 +10,4 @@ mod increments;
 mod lake;
 mod mistakes;
 mod recovery;
+mod watch;

@@ -8,11 +8,14 @@
 )]
 
 mod bad_input;
+mod check;
 mod commands;
 mod dependencies;
 mod documents;
 mod examples;
 mod kill;
+mod killed_services;
 mod maintain;
 mod prompt;
 mod support;
+mod up;
