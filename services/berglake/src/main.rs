@@ -33,7 +33,8 @@ fn start(arguments: &Arguments) -> Outcome {
     if let Ok(setting) = std::env::var(failpoint::VARIABLE) {
         failpoint::check(&setting).map_err(Failure::usage)?;
     }
-    log(&arguments.global)?;
+    // It exports what is left when this function ends, whatever the outcome.
+    let _telemetry = telemetry(&arguments.global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -46,7 +47,7 @@ fn start(arguments: &Arguments) -> Outcome {
     outcome
 }
 
-fn log(global: &Global) -> Outcome {
+fn telemetry(global: &Global) -> Outcome<berglake_telemetry::Guard> {
     let format = match global.log_format {
         LogFormat::Plain => berglake_telemetry::Format::Plain,
         LogFormat::Json => berglake_telemetry::Format::Json,
