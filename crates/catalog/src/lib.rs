@@ -13,6 +13,7 @@
 mod bridge;
 mod names;
 mod purge;
+pub mod rest;
 mod sql;
 
 use std::collections::HashMap;

@@ -29,6 +29,13 @@
 //! kind = "files"
 //! path = "../deliveries"
 //!
+//! [query]                       # SQL over HTTP
+//! listen = "127.0.0.1:8080"
+//! max-rows = 1000000
+//!
+//! [services.gold]               # how often gold tables follow silver ones, at most
+//! interval = "10s"
+//!
 //! [defaults]                    # properties of new tables
 //! write.target-file-size-bytes = "128MiB"
 //!
@@ -41,6 +48,7 @@
 
 mod keys;
 mod overrides;
+mod roles;
 mod settings;
 mod show;
 
@@ -53,6 +61,7 @@ use berglake_format::{Error, ErrorKind, Result, Secret};
 
 use settings::{Setting, Settings};
 
+pub use roles::{Listen, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig};
 pub use settings::Origin;
 pub use show::{ShownSetting, mask_url};
 
@@ -89,6 +98,12 @@ pub struct Config {
     pub connections: BTreeMap<String, FilesConnection>,
     /// The folder of the SQL files, relative to the project.
     pub pipelines: String,
+    /// The roles that follow sources and tables.
+    pub services: ServicesConfig,
+    /// SQL over HTTP.
+    pub query: QueryConfig,
+    /// The catalog over REST.
+    pub catalog_server: ServerConfig,
     settings: Settings,
 }
 
@@ -163,6 +178,9 @@ impl Config {
         };
         let pipelines = reader.text(&["project", "pipelines"])?;
         let connections = reader.connections()?;
+        let services = reader.services()?;
+        let query = reader.query()?;
+        let catalog_server = reader.catalog_server()?;
         reader.sizes()?;
         let family = |section: &str| -> BTreeMap<String, String> {
             let all = reader.settings.0.iter();
@@ -200,6 +218,9 @@ impl Config {
             variables,
             connections,
             pipelines,
+            services,
+            query,
+            catalog_server,
             settings: reader.settings,
         })
     }

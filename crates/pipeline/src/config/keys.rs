@@ -11,6 +11,12 @@ pub(super) enum Kind {
     Secret,
     /// `true` or `false`.
     Flag,
+    /// A whole number.
+    Count,
+    /// A time with its unit: `30s`.
+    Duration,
+    /// A number of bytes, with or without a unit: `64MiB`.
+    Size,
     /// A string, number or flag that is kept as text.
     Scalar,
     /// A table property: a scalar under a dotted name, quoted or as nested tables.
@@ -57,6 +63,66 @@ pub(super) static KNOWN: &[Known] = &[
     key(&["storage", "s3", "secret-access-key"], Kind::Secret, None),
     key(&["storage", "s3", "path-style"], Kind::Flag, Some("false")),
     key(&["storage", "s3", "allow-http"], Kind::Flag, Some("false")),
+    key(
+        &["catalog", "server", "listen"],
+        Kind::Text,
+        Some("127.0.0.1:8181"),
+    ),
+    key(&["catalog", "server", "tokens"], Kind::Secret, None),
+    key(
+        &["catalog", "server", "allow-anonymous"],
+        Kind::Flag,
+        Some("false"),
+    ),
+    key(&["query", "listen"], Kind::Text, Some("127.0.0.1:8080")),
+    key(&["query", "tokens"], Kind::Secret, None),
+    key(&["query", "allow-anonymous"], Kind::Flag, Some("false")),
+    key(&["query", "read-only"], Kind::Flag, Some("true")),
+    key(&["query", "max-rows"], Kind::Count, Some("1000000")),
+    key(&["query", "timeout"], Kind::Duration, Some("60s")),
+    key(&["query", "memory"], Kind::Size, Some("1GiB")),
+    key(&["query", "concurrency"], Kind::Count, Some("8")),
+    key(&["query", "max-body"], Kind::Size, Some("1MiB")),
+    key(
+        &["services", "bronze", "listen"],
+        Kind::Text,
+        Some("127.0.0.1:8091"),
+    ),
+    key(
+        &["services", "bronze", "interval"],
+        Kind::Duration,
+        Some("1s"),
+    ),
+    key(
+        &["services", "silver", "listen"],
+        Kind::Text,
+        Some("127.0.0.1:8092"),
+    ),
+    key(
+        &["services", "silver", "interval"],
+        Kind::Duration,
+        Some("1s"),
+    ),
+    key(
+        &["services", "gold", "listen"],
+        Kind::Text,
+        Some("127.0.0.1:8093"),
+    ),
+    key(
+        &["services", "gold", "interval"],
+        Kind::Duration,
+        Some("1s"),
+    ),
+    key(
+        &["services", "maintenance", "listen"],
+        Kind::Text,
+        Some("127.0.0.1:8094"),
+    ),
+    key(
+        &["services", "shutdown-timeout"],
+        Kind::Duration,
+        Some("20s"),
+    ),
     key(&["defaults", ANY], Kind::Property, None),
     key(&["layers", ANY, ANY], Kind::Property, None),
     key(&["variables", ANY], Kind::Scalar, None),

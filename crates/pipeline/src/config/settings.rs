@@ -131,6 +131,12 @@ impl Settings {
             (Kind::Text | Kind::Url | Kind::Secret, _) => Some("a string"),
             (Kind::Flag, DeValue::Boolean(_)) => None,
             (Kind::Flag, _) => Some("true or false"),
+            (Kind::Count, DeValue::Integer(_)) => None,
+            (Kind::Count, _) => Some("a whole number"),
+            (Kind::Duration, DeValue::String(_)) => None,
+            (Kind::Duration, _) => Some("a time such as \"30s\""),
+            (Kind::Size, DeValue::String(_) | DeValue::Integer(_)) => None,
+            (Kind::Size, _) => Some("a size such as \"64MiB\""),
             (Kind::Scalar | Kind::Property, DeValue::Array(_) | DeValue::Table(_)) => {
                 Some("a string, a number, true or false")
             }

@@ -45,7 +45,7 @@ impl Config {
             }
             let value = shown(kind, &setting.value);
             let value = match kind {
-                Kind::Flag => value,
+                Kind::Flag | Kind::Count => value,
                 _ => toml::Value::String(value).to_string(),
             };
             let _ = write!(text, "{} = {value}", keys::quoted(name));
@@ -75,7 +75,13 @@ fn shown(kind: Kind, value: &str) -> String {
     match kind {
         Kind::Secret => "***".to_string(),
         Kind::Url => mask_url(value),
-        Kind::Text | Kind::Flag | Kind::Scalar | Kind::Property => value.to_string(),
+        Kind::Text
+        | Kind::Flag
+        | Kind::Count
+        | Kind::Duration
+        | Kind::Size
+        | Kind::Scalar
+        | Kind::Property => value.to_string(),
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn load_with(text: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config> {
@@ -99,6 +101,46 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn the_roles_have_defaults_and_units() {
+    let config = load("").unwrap();
+    assert_eq!(config.query.server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.catalog_server.listen.port(), 8181);
+    assert!(config.query.read_only && config.query.server.tokens.is_empty());
+    assert_eq!(config.query.memory, 1 << 30);
+    assert_eq!(config.services.gold.interval, Duration::from_secs(1));
+
+    let config = load_with(
+        "[query]\nmax-rows = 5\nmax-body = 100\ntimeout = \"250ms\"\nread-only = false\n\
+         [catalog.server]\nlisten = \"0.0.0.0:1\"\nallow-anonymous = true\n\
+         [services.silver]\ninterval = \"2m\"",
+        &[
+            ("BERGLAKE_QUERY__TOKENS", "one, two,"),
+            ("BERGLAKE_SERVICES__SHUTDOWN_TIMEOUT", "5s"),
+        ],
+        &[("query.memory", "64MiB")],
+    )
+    .unwrap();
+    assert_eq!((config.query.max_rows, config.query.max_body), (5, 100));
+    assert_eq!(config.query.timeout, Duration::from_millis(250));
+    assert_eq!(config.query.memory, 64 << 20);
+    assert!(!config.query.read_only && config.catalog_server.allow_anonymous);
+    let tokens: Vec<_> = config
+        .query
+        .server
+        .tokens
+        .iter()
+        .map(|t| t.reveal())
+        .collect();
+    assert_eq!(tokens, ["one", "two"]);
+    assert_eq!(config.services.silver.interval, Duration::from_secs(120));
+    assert_eq!(config.services.shutdown_timeout, Duration::from_secs(5));
+    let shown = config.to_toml(false);
+    assert!(shown.contains("tokens = \"***\"\n"), "{shown}");
+    assert!(shown.contains("max-rows = 5\n"), "{shown}");
+    load(&shown.replace("0.0.0.0", "127.0.0.1")).unwrap();
+}
+
+#[test]
 fn an_unknown_key_names_its_line_and_the_nearest() {
     let error = load("[storage]\n\nwarehose = \"x\"\n").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -176,6 +218,32 @@ fn a_value_of_another_type_is_named() {
             "[defaults]\nwrite.parquet.compression-codec = \"zstd\"\n[layers.gold]\nwrite.parquet.compression-level = 99",
             "a table property has a value that is not allowed",
             "4",
+        ),
+        (
+            "[query]\nlisten = \"8080\"",
+            "\"8080\" is no address to listen at",
+            "2",
+        ),
+        (
+            "[query]\ntimeout = 30",
+            "a time such as \"30s\" is expected, not an integer",
+            "2",
+        ),
+        (
+            "[query]\nmax-rows = 0",
+            "\"0\" is no whole number above 0",
+            "2",
+        ),
+        ("[query]\nmemory = \"much\"", "\"much\" is no size", "2"),
+        (
+            "[services.gold]\ninterval = \"0s\"",
+            "\"0s\" is no time",
+            "2",
+        ),
+        (
+            "[query]\ntokens = \"one two\"",
+            "a token has a character that no header can carry",
+            "2",
         ),
         (
             "[connections.k]\nkind = \"carrier\"",

@@ -1,13 +1,13 @@
 //! `berglake config show`
 
 use crate::cli::{Global, Output};
-use crate::compose::Lake;
+use crate::compose;
 use crate::exit::Outcome;
 use crate::output::Out;
 
 pub(crate) fn show(global: &Global, origin: bool) -> Outcome {
     let output = super::output_of(global, &[Output::Table, Output::Json])?;
-    let lake = Lake::load(global)?;
+    let lake = compose::lake(global)?;
     let config = &lake.project.config;
     let mut out = Out::new();
     match output {

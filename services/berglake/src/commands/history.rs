@@ -10,7 +10,7 @@ use berglake_format::{Error, Result, Table};
 use futures::stream;
 
 use crate::cli::{Global, Output};
-use crate::compose::Lake;
+use crate::compose;
 use crate::exit::Outcome;
 use crate::output::Out;
 use crate::render::rows;
@@ -18,11 +18,11 @@ use crate::render::rows;
 pub(crate) async fn run(global: &Global, name: &str) -> Outcome {
     let output = global.output.unwrap_or(Output::Table);
     rows::check_terminal(output)?;
-    let lake = Lake::load(global)?;
+    let lake = compose::lake(global)?;
     if lake.is_fresh() {
         return Err(lake.nothing_yet().into());
     }
-    let catalog = lake.catalog().await?;
+    let catalog = compose::catalog(&lake).await?;
     let table = super::load_table(catalog.as_ref(), name).await?;
     let batch = snapshots(&table)?;
     let schema = batch.schema();

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use crate::cli::{Global, Output};
-use crate::compose::Lake;
+use crate::compose;
 use crate::exit::Outcome;
 use crate::output::Out;
 use crate::render::layout::{Column, table as aligned};
@@ -54,11 +54,11 @@ struct TableInfo {
 
 pub(crate) async fn run(global: &Global, name: Option<&str>) -> Outcome {
     let output = super::output_of(global, &[Output::Table, Output::Json])?;
-    let lake = Lake::load(global)?;
+    let lake = compose::lake(global)?;
     if lake.is_fresh() && name.is_some() {
         return Err(lake.nothing_yet().into());
     }
-    let catalog = lake.catalog_to_read().await?;
+    let catalog = compose::catalog_to_read(&lake).await?;
     let mut tables = Vec::new();
     for table in selected(catalog.as_ref(), name).await? {
         tables.push(describe(&lake.storage, &table).await?);

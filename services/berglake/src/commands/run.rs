@@ -3,18 +3,18 @@
 use berglake_pipeline::RunReport;
 
 use crate::cli::{Global, Output, RunArguments};
-use crate::compose::Lake;
+use crate::compose;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Out;
 use crate::render::{progress, report};
 
 pub(crate) async fn run(global: &Global, arguments: &RunArguments) -> Outcome {
     let output = super::output_of(global, &[Output::Table, Output::Json])?;
-    let lake = Lake::load(global)?;
+    let lake = compose::lake(global)?;
     // Pipelines that do not parse make no catalog: it is opened only after they are read.
-    let fresh = lake.catalog_to_read().await?;
+    let fresh = compose::catalog_to_read(&lake).await?;
     lake.runner(&fresh)?;
-    let catalog = lake.catalog().await?;
+    let catalog = compose::catalog(&lake).await?;
     let runner = lake.runner(&catalog)?;
     let observer = progress::observer();
     let report = runner

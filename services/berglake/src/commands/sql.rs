@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use berglake_catalog::Catalog;
 use berglake_format::{Error, Result};
+use berglake_host::Lake;
 use berglake_query::Session;
 
 use crate::cli::{Global, Output, SqlArguments};
-use crate::compose::Lake;
+use crate::compose;
 use crate::exit::{Failure, Outcome};
 use crate::output::Out;
 use crate::render::rows;
@@ -28,9 +29,9 @@ pub(crate) struct Sql {
 impl Sql {
     /// Opens the project's catalog, without making one.
     pub(crate) async fn open(global: &Global, force: bool) -> Outcome<Self> {
-        let lake = Lake::load(global)?;
+        let lake = compose::lake(global)?;
         let stand_in = lake.is_fresh();
-        let catalog = lake.catalog_to_read().await?;
+        let catalog = compose::catalog_to_read(&lake).await?;
         let session = session(&lake, &catalog, force).await?;
         Ok(Self {
             lake,
@@ -53,7 +54,7 @@ impl Sql {
             );
         }
         if self.stand_in && statements::writes(text) {
-            self.catalog = self.lake.catalog().await?;
+            self.catalog = compose::catalog(&self.lake).await?;
             self.session = session(&self.lake, &self.catalog, self.force).await?;
             self.stand_in = false;
         }

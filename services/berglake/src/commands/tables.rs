@@ -7,7 +7,7 @@ use berglake_format::Error;
 use futures::stream;
 
 use crate::cli::{Global, Output};
-use crate::compose::Lake;
+use crate::compose;
 use crate::exit::Outcome;
 use crate::output::Out;
 use crate::render::rows;
@@ -15,8 +15,8 @@ use crate::render::rows;
 pub(crate) async fn run(global: &Global) -> Outcome {
     let output = global.output.unwrap_or(Output::Table);
     rows::check_terminal(output)?;
-    let lake = Lake::load(global)?;
-    let catalog = lake.catalog_to_read().await?;
+    let lake = compose::lake(global)?;
+    let catalog = compose::catalog_to_read(&lake).await?;
     let mut tables = Vec::new();
     for ident in super::all_tables(catalog.as_ref()).await? {
         tables.push(catalog.load(&ident).await?);

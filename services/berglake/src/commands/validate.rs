@@ -1,14 +1,14 @@
 //! `berglake validate`
 
 use crate::cli::{Global, Output};
-use crate::compose::Lake;
+use crate::compose;
 use crate::exit::Outcome;
 use crate::output::Out;
 
 pub(crate) async fn run(global: &Global) -> Outcome {
     let output = super::output_of(global, &[Output::Table, Output::Json])?;
-    let lake = Lake::load(global)?;
-    let catalog = lake.catalog_to_read().await?;
+    let lake = compose::lake(global)?;
+    let catalog = compose::catalog_to_read(&lake).await?;
     let runner = lake.runner(&catalog)?;
     runner.validate().await?;
     let name = &lake.project.config.name;

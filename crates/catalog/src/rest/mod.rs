@@ -1,0 +1,8 @@
+//! The Iceberg REST catalog: its messages, and who speaks them.
+//!
+//! [`protocol`] is what goes over the wire, shared by both sides, so that there is one reading of
+//! the [specification].
+//!
+//! [specification]: https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml
+
+pub mod protocol;

@@ -1,0 +1,67 @@
+//! How a server says that something went wrong.
+
+use serde::{Deserialize, Serialize};
+
+use super::nullable;
+
+/// The body of every answer that is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorResponse {
+    /// The error.
+    pub error: ErrorModel,
+}
+
+/// An error: for people, and by type and code for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorModel {
+    /// What went wrong, for people.
+    pub message: String,
+    /// What went wrong, one of [`error_type`] or another server's own.
+    #[serde(rename = "type")]
+    pub error_type: String,
+    /// The HTTP status code again.
+    pub code: u16,
+    /// Where in the server it happened.
+    #[serde(
+        default,
+        deserialize_with = "nullable",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub stack: Vec<String>,
+}
+
+/// The types of errors, under the names that clients know.
+pub mod error_type {
+    /// 400: the request is wrong.
+    pub const BAD_REQUEST: &str = "BadRequestException";
+    /// 401: no token, or one that is not known.
+    pub const NOT_AUTHORIZED: &str = "NotAuthorizedException";
+    /// 403: the token may not do this.
+    pub const FORBIDDEN: &str = "ForbiddenException";
+    /// 404 without an object: there is no such route.
+    pub const NOT_FOUND: &str = "NotFoundException";
+    /// 404: there is no such namespace.
+    pub const NO_SUCH_NAMESPACE: &str = "NoSuchNamespaceException";
+    /// 404: there is no such table.
+    pub const NO_SUCH_TABLE: &str = "NoSuchTableException";
+    /// 404: there is no such view.
+    pub const NO_SUCH_VIEW: &str = "NoSuchViewException";
+    /// 404: there is no such warehouse.
+    pub const NO_SUCH_WAREHOUSE: &str = "NoSuchWarehouseException";
+    /// 406: the server does not do this.
+    pub const UNSUPPORTED_OPERATION: &str = "UnsupportedOperationException";
+    /// 409: it exists already.
+    pub const ALREADY_EXISTS: &str = "AlreadyExistsException";
+    /// 409: the namespace is not empty.
+    pub const NAMESPACE_NOT_EMPTY: &str = "NamespaceNotEmptyException";
+    /// 409: nothing was committed, and it is certain.
+    pub const COMMIT_FAILED: &str = "CommitFailedException";
+    /// 422: a property is both set and removed.
+    pub const UNPROCESSABLE_ENTITY: &str = "UnprocessableEntityException";
+    /// 500, 502, 504: it may have been committed.
+    pub const COMMIT_STATE_UNKNOWN: &str = "CommitStateUnknownException";
+    /// 500: a defect.
+    pub const INTERNAL_SERVER_ERROR: &str = "InternalServerError";
+    /// 503: the server cannot do it now.
+    pub const SERVICE_UNAVAILABLE: &str = "ServiceUnavailableException";
+}
