@@ -48,6 +48,7 @@
 
 mod keys;
 mod overrides;
+mod reference;
 mod roles;
 mod settings;
 mod show;
@@ -62,6 +63,7 @@ use berglake_format::{Error, ErrorKind, Result, Secret};
 use settings::{Setting, Settings};
 
 pub use roles::{Listen, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig};
+pub use reference::{keys_reference, properties_reference};
 pub use settings::Origin;
 pub use show::{ShownSetting, mask_url};
 

@@ -128,7 +128,7 @@ impl Settings {
         if names.is_empty() && is_property {
             names = keys::PROPERTIES
                 .iter()
-                .copied()
+                .map(|property| property.name)
                 .filter(|name| upper(name) == given)
                 .collect();
         }
@@ -167,7 +167,7 @@ fn reject_single_joint(variable: &str, name: &str) -> Result<()> {
     }
 }
 
-fn variable_of(known: &Known) -> String {
+pub(super) fn variable_of(known: &Known) -> String {
     let segments: Vec<String> = known
         .path
         .iter()
