@@ -27,6 +27,7 @@ mod sql;
 mod statements;
 mod stream_table;
 mod table;
+mod telemetry;
 
 pub use datafusion;
 

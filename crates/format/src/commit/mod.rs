@@ -21,6 +21,7 @@ mod driver;
 pub mod faults;
 mod memory;
 pub mod metadata_file;
+mod telemetry;
 
 use std::fmt;
 

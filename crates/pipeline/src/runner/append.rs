@@ -6,10 +6,12 @@ use berglake_format::write::discard;
 use berglake_format::{Error, ErrorKind, Result, Table, failpoint, properties};
 use berglake_ingest::progress::FlowId;
 use berglake_ingest::sink::AppendRows;
+use tracing::Instrument;
 
 use super::dead_letters::{self, DeadLetters};
 use super::expectations::Checks;
 use super::inputs::{self, Batch};
+use super::telemetry::Measured;
 use super::{FlowRun, dataflow, sink, start, tables};
 use crate::report::{FlowReport, FlowStatus};
 
@@ -25,8 +27,11 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         let Some(batch) = next.batch else {
             return start::settle(run, &id, &target, report).await;
         };
-        let result = take(run, &target, batch, &checks, report).await;
+        let measured = Measured::start(run, report, batch.newest_ms);
+        let result = take(run, &target, batch, &checks, report);
+        let result = result.instrument(measured.span()).await;
         report.expectations = checks.results();
+        measured.finish(report, &result);
         target = result?;
     }
 }
@@ -43,6 +48,7 @@ async fn take(
         step,
         rows,
         dead_letters,
+        newest_ms: _,
     } = batch;
     let has_dead_letters = dead_letters.is_some();
     let mut dead = DeadLetters::start(run, dead_letters::table_of(run).await?, dead_letters);
@@ -63,6 +69,7 @@ async fn take(
         }
         Ok(written)
     }
+    .instrument(tracing::info_span!("write", berglake.table = %target.ident()))
     .await;
     // The stream of rows is gone now, and with it the sender of dead letters.
     let (written, letters) = match (written, dead.finish().await) {

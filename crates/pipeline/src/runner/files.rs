@@ -14,7 +14,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
+use super::telemetry::Within;
 use super::types::declared_schema;
 use crate::Project;
 use crate::config::Config;
@@ -142,9 +144,13 @@ impl FileInput {
         let batches = futures::stream::iter(files)
             .then(move |file| {
                 let (store, source, options) = (store.clone(), source.clone(), options.clone());
-                async move { FileReader::open(&store, &file, source, &options).await }
+                let span = tracing::info_span!("decode", berglake.file = %file.location);
+                async move {
+                    let open = FileReader::open(&store, &file, source, &options);
+                    let reader = open.instrument(span.clone()).await?;
+                    Ok(Within::new(span, reader.into_stream().boxed()))
+                }
             })
-            .map_ok(FileReader::into_stream)
             .try_flatten()
             .map_err(external)
             .and_then(move |part| {

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::dataflow::{self, Providers};
 use super::files::FileInput;
-use super::{FlowRun, Resume, RunOptions, Runner, progress_key, tables};
+use super::{FlowRun, Resume, RunOptions, Runner, progress_key, tables, telemetry};
 use crate::language::{Flow, SourceRef, Write};
 use crate::report::PlannedAction;
 
@@ -42,6 +42,8 @@ pub(super) struct Batch {
     pub(super) rows: SendableRecordBatchStream,
     /// Records that were no rows, where the source can have some.
     pub(super) dead_letters: Option<mpsc::Receiver<Vec<DeadLetter>>>,
+    /// The newest time in it, in milliseconds: of a file, of a snapshot, of a record.
+    pub(super) newest_ms: Option<i64>,
 }
 
 /// What comes next for a flow.
@@ -101,7 +103,23 @@ enum Pending {
     },
     Nothing {
         warnings: Vec<String>,
+        /// The source, where it is a table.
+        table: Option<Table>,
     },
+}
+
+impl Pending {
+    /// Records how far the flow is behind its source.
+    fn record(&self, flow: &str) {
+        match self {
+            Self::Files { files, .. } => telemetry::file_lag(flow, files.len()),
+            Self::Rows { table, from, .. } => telemetry::table_lag(flow, table, *from),
+            Self::Nothing { table: None, .. } => telemetry::file_lag(flow, 0),
+            Self::Nothing {
+                table: Some(table), ..
+            } => telemetry::table_lag(flow, table, table.metadata().current_snapshot_id()),
+        }
+    }
 }
 
 /// A whole number in a table's property.
@@ -151,7 +169,10 @@ async fn pending_of(runner: &Runner, flow: &Flow, position: Option<&Position>) -
                 )
             }));
             if left.new.is_empty() {
-                return Ok(Pending::Nothing { warnings });
+                return Ok(Pending::Nothing {
+                    warnings,
+                    table: None,
+                });
             }
             Ok(Pending::Files {
                 input,
@@ -182,6 +203,7 @@ async fn pending_of(runner: &Runner, flow: &Flow, position: Option<&Position>) -
                 Some(to) if Some(to) != from => Ok(Pending::Rows { table, from, to }),
                 _ => Ok(Pending::Nothing {
                     warnings: Vec::new(),
+                    table: Some(table),
                 }),
             }
         }
@@ -257,8 +279,10 @@ pub(super) async fn next_batch(
         delta,
         resume: run.options.resume.map(Into::into),
     };
-    match pending_of(runner, flow, from.as_ref()).await? {
-        Pending::Nothing { warnings } => Ok(Next {
+    let pending = pending_of(runner, flow, from.as_ref()).await?;
+    pending.record(&run.progress_key());
+    match pending {
+        Pending::Nothing { warnings, .. } => Ok(Next {
             batch: None,
             warnings,
         }),
@@ -280,6 +304,8 @@ pub(super) async fn next_batch(
                 taken.push(file);
             }
             let delta = Delta::files(&taken);
+            let times = taken.iter().map(|file| file.last_modified.timestamp_millis());
+            let newest_ms = times.max();
             let columns = run.schemas.files(&stream_of(flow)?.id)?;
             let (sender, receiver) = mpsc::channel(4);
             let rows = input.read(taken, &input.options(columns), sender)?;
@@ -287,6 +313,7 @@ pub(super) async fn next_batch(
                 step: step(delta),
                 rows,
                 dead_letters: Some(receiver),
+                newest_ms,
             };
             Ok(Next {
                 batch: Some(batch),
@@ -314,6 +341,7 @@ pub(super) async fn next_batch(
                 step: step(delta),
                 rows,
                 dead_letters: None,
+                newest_ms: table.snapshot(to).ok().map(|taken| taken.timestamp_ms()),
             };
             Ok(Next {
                 batch: Some(batch),

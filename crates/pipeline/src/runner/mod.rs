@@ -16,6 +16,7 @@ mod schemas;
 mod sink;
 mod start;
 mod tables;
+mod telemetry;
 mod types;
 mod upsert;
 

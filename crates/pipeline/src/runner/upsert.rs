@@ -9,9 +9,11 @@ use berglake_format::{Error, Result, Table, failpoint, properties};
 use berglake_ingest::progress::FlowId;
 use berglake_ingest::sink::Upsert;
 use futures::StreamExt;
+use tracing::Instrument;
 
 use super::expectations::Checks;
 use super::inputs::{self, Batch};
+use super::telemetry::Measured;
 use super::{FlowRun, dataflow, start, tables};
 use crate::language::{ColumnSelection, Flow, Write};
 use crate::report::{FlowReport, FlowStatus};
@@ -91,8 +93,11 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         let Some(batch) = next.batch else {
             return start::settle(run, &id, &target, report).await;
         };
-        let result = take(run, &target, batch, &checks, report).await;
+        let measured = Measured::start(run, report, batch.newest_ms);
+        let result = take(run, &target, batch, &checks, report);
+        let result = result.instrument(measured.span()).await;
         report.expectations = checks.results();
+        measured.finish(report, &result);
         target = result?;
     }
 }
@@ -115,7 +120,10 @@ async fn take(
             .with("flow", &run.flow.name)
             .help("read the files into a streaming table, and that table with AUTO CDC"));
     }
-    let (batches, rows) = collect(run, batch.rows, checks).await?;
+    let collecting = tracing::info_span!("collect", berglake.table = %target.ident());
+    let (batches, rows) = collect(run, batch.rows, checks)
+        .instrument(collecting)
+        .await?;
     let upsert =
         Upsert::new(batches, keys.iter().cloned(), sequence_by.clone())?.with_step(batch.step);
     let applied = Transaction::new(run.runner.catalog.as_ref())

@@ -9,3 +9,4 @@ mod faults;
 mod increments;
 mod lake;
 mod recovery;
+mod telemetry;

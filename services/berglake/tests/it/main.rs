@@ -8,8 +8,10 @@
 )]
 
 mod bad_input;
+mod collector;
 mod commands;
 mod dependencies;
 mod documents;
 mod kill;
 mod support;
+mod telemetry;
