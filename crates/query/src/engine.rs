@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use berglake_catalog::Catalog;
+use berglake_format::properties::TableDefaults;
 use berglake_format::{Environment, Error, Result};
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
@@ -29,6 +30,7 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     state: SessionState,
     namespace: Vec<String>,
+    table_defaults: TableDefaults,
     environment: Environment,
 }
 
@@ -78,6 +80,7 @@ impl Engine {
             catalog,
             state,
             namespace: options.namespace,
+            table_defaults: options.table_defaults,
             environment: options.environment,
         })))
     }
@@ -153,6 +156,10 @@ impl Engine {
 
     pub(crate) fn state(&self) -> &SessionState {
         &self.0.state
+    }
+
+    pub(crate) fn table_defaults(&self) -> &TableDefaults {
+        &self.0.table_defaults
     }
 
     pub(crate) fn namespace(&self) -> &[String] {

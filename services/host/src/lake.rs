@@ -98,7 +98,8 @@ impl Lake {
         self.engine_with(catalog, EngineOptions::default())
     }
 
-    /// The SQL engine over this catalog, with these options and the lake's environment.
+    /// The SQL engine over this catalog, with these options, the lake's environment and what the
+    /// project says of new tables.
     ///
     /// # Errors
     /// As [`Engine::new`].
@@ -109,6 +110,7 @@ impl Lake {
     ) -> Result<Engine> {
         let options = EngineOptions {
             environment: self.environment.clone(),
+            table_defaults: self.project.config.table_defaults(),
             ..options
         };
         Engine::new(catalog.clone(), options)

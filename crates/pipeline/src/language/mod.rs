@@ -29,13 +29,14 @@ mod queries;
 mod shape;
 mod statements;
 mod streams;
-mod suggest;
 mod types;
 mod validate;
 mod variables;
 
 #[cfg(test)]
 mod tests;
+
+use berglake_format::suggest;
 
 pub use ast::{
     ColumnSelection, Expectation, Identifier, Literal, OnViolation, PartitionField, Query,
