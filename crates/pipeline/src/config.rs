@@ -62,8 +62,8 @@ use berglake_format::{Error, ErrorKind, Result, Secret};
 
 use settings::{Setting, Settings};
 
-pub use roles::{Listen, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig};
 pub use reference::{keys_reference, properties_reference};
+pub use roles::{Listen, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig};
 pub use settings::Origin;
 pub use show::{ShownSetting, mask_url};
 

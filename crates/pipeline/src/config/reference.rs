@@ -1,13 +1,12 @@
 //! The reference of the configuration in `docs/configuration.md`, made from the keys themselves.
 
-use super::keys::{ANY, KNOWN, Known, Kind, PROPERTIES};
+use super::keys::{ANY, KNOWN, Kind, Known, PROPERTIES};
 use super::overrides::variable_of;
 
 /// All keys of `berglake.toml` as a table in Markdown.
 pub fn keys_reference() -> String {
-    let mut text = String::from(
-        "| key | value | default | environment | |\n|---|---|---|---|---|\n",
-    );
+    let mut text =
+        String::from("| key | value | default | environment | |\n|---|---|---|---|---|\n");
     for known in KNOWN {
         let default = match known.default {
             Some(default) => format!("`{default}`"),
@@ -85,7 +84,9 @@ mod tests {
         let begin = format!("<!-- generated, {name}: begin -->\n");
         let end = format!("<!-- generated, {name}: end -->");
         let page = std::fs::read_to_string(PAGE).unwrap();
-        let (before, rest) = page.split_once(&begin).expect("the page has the begin marker");
+        let (before, rest) = page
+            .split_once(&begin)
+            .expect("the page has the begin marker");
         let (found, after) = rest.split_once(&end).expect("the page has the end marker");
         if std::env::var_os("UPDATE_DOCS").is_some() {
             let page = format!("{before}{begin}{generated}{end}{after}");
@@ -113,7 +114,10 @@ mod tests {
         }
         for property in PROPERTIES {
             let meaning = property.meaning.unwrap_or("Kept.");
-            assert!(meaning.ends_with('.') && !meaning.contains('|'), "{property:?}");
+            assert!(
+                meaning.ends_with('.') && !meaning.contains('|'),
+                "{property:?}"
+            );
         }
     }
 }

@@ -304,7 +304,9 @@ pub(super) async fn next_batch(
                 taken.push(file);
             }
             let delta = Delta::files(&taken);
-            let times = taken.iter().map(|file| file.last_modified.timestamp_millis());
+            let times = taken
+                .iter()
+                .map(|file| file.last_modified.timestamp_millis());
             let newest_ms = times.max();
             let columns = run.schemas.files(&stream_of(flow)?.id)?;
             let (sender, receiver) = mpsc::channel(4);

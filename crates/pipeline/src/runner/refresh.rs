@@ -155,10 +155,17 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         let after = seen.as_ref().and_then(|seen| seen.sources.get(&id));
         telemetry::table_lag(&run.progress_key(), source, after.copied().flatten());
     }
-    let heads = sources.iter().filter_map(|(_, table)| table.current_snapshot());
+    let heads = sources
+        .iter()
+        .filter_map(|(_, table)| table.current_snapshot());
     let newest = heads.map(|head| head.timestamp_ms()).max();
     let measured = Measured::start(run, report, newest);
-    let pinned = Pinned { key, sources, seen, now };
+    let pinned = Pinned {
+        key,
+        sources,
+        seen,
+        now,
+    };
     let result = compute(run, &target, pinned, report);
     let result = result.instrument(measured.span()).await;
     measured.finish(report, &result);

@@ -57,7 +57,11 @@ impl Measured {
     /// Records what the report says more than at the start.
     pub(super) fn finish<T>(self, report: &FlowReport, result: &Result<T>) {
         let (before, of) = (&self.before, &self.of);
-        let outcome = if result.is_ok() { "committed" } else { "failed" };
+        let outcome = if result.is_ok() {
+            "committed"
+        } else {
+            "failed"
+        };
         self.span.record("berglake.outcome", outcome);
         let with_outcome = [&of[..], &[at::outcome(outcome)]].concat();
         instruments::BATCH_DURATION.record(self.started.elapsed().as_secs_f64(), &with_outcome);
@@ -73,11 +77,31 @@ impl Measured {
         }
         for (counter, now, then) in [
             (&instruments::ROWS_READ, report.rows_read, before.rows_read),
-            (&instruments::ROWS_INSERTED, report.rows_inserted, before.rows_inserted),
-            (&instruments::ROWS_UPDATED, report.rows_updated, before.rows_updated),
-            (&instruments::ROWS_DELETED, report.rows_deleted, before.rows_deleted),
-            (&instruments::ROWS_SUPERSEDED, report.rows_superseded, before.rows_superseded),
-            (&instruments::DEAD_LETTERS, report.dead_letters, before.dead_letters),
+            (
+                &instruments::ROWS_INSERTED,
+                report.rows_inserted,
+                before.rows_inserted,
+            ),
+            (
+                &instruments::ROWS_UPDATED,
+                report.rows_updated,
+                before.rows_updated,
+            ),
+            (
+                &instruments::ROWS_DELETED,
+                report.rows_deleted,
+                before.rows_deleted,
+            ),
+            (
+                &instruments::ROWS_SUPERSEDED,
+                report.rows_superseded,
+                before.rows_superseded,
+            ),
+            (
+                &instruments::DEAD_LETTERS,
+                report.dead_letters,
+                before.dead_letters,
+            ),
         ] {
             counter.add(now.saturating_sub(then), of);
         }
@@ -91,7 +115,9 @@ impl Measured {
         for now in &report.expectations {
             let mut before = self.before.expectations.iter();
             let then = before.find(|then| then.name == now.name);
-            let failed = now.failed.saturating_sub(then.map_or(0, |then| then.failed));
+            let failed = now
+                .failed
+                .saturating_sub(then.map_or(0, |then| then.failed));
             let which = [at::expectation(&now.name), at::action(&now.action)];
             instruments::EXPECTATION_FAILURES.add(failed, &[&self.of[..], &which].concat());
         }
@@ -129,10 +155,7 @@ pub(super) fn table_lag(flow: &str, source: &Table, after: Option<i64>) {
         snapshots += 1;
         rows += added.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     }
-    let of = [
-        at::flow(flow),
-        at::source_table(source.ident().to_string()),
-    ];
+    let of = [at::flow(flow), at::source_table(source.ident().to_string())];
     instruments::LAG_SNAPSHOTS.set(snapshots, &of);
     instruments::LAG_ROWS.set(rows, &of);
 }

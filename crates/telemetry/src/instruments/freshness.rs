@@ -45,6 +45,7 @@ fn now_millis() -> i64 {
         reason = "an age is asked for by whoever collects, at a time of the real clock; nothing depends on it"
     )]
     let now = SystemTime::now();
-    now.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }

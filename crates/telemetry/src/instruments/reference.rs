@@ -1,7 +1,7 @@
 //! The table of instruments for `docs/observability.md`.
 
-use super::kinds::{Definition, Kind};
 use super::ALL;
+use super::kinds::{Definition, Kind};
 
 /// The name that an instrument has in the text for Prometheus.
 pub fn prometheus_name(definition: &Definition) -> String {

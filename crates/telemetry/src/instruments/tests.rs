@@ -8,7 +8,9 @@ const END: &str = "<!-- generated from crates/telemetry/src/instruments: end -->
 fn the_documented_table_is_the_one_of_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/observability.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the page has the begin marker");
+    let (before, rest) = text
+        .split_once(BEGIN)
+        .expect("the page has the begin marker");
     let (table, after) = rest.split_once(END).expect("the page has the end marker");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         let written = format!("{before}{BEGIN}{}{END}{after}", reference());

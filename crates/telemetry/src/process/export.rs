@@ -205,7 +205,9 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_an_error_that_says_what_to_write() {
         for address in ["not a url", "https://collector:4317"] {
-            let error = Exporters::new("test", Some(address)).unwrap_err().to_string();
+            let error = Exporters::new("test", Some(address))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{error}");
         }
     }

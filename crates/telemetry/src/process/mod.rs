@@ -148,8 +148,7 @@ impl Settings {
     /// Who makes spans. Lines for machines carry ids even where no trace is exported: they tell which
     /// lines belong together, through all services.
     fn tracer(&self, exporters: &Exporters) -> Option<SdkTracer> {
-        (exporters.traced || self.format == Format::Json)
-            .then(|| exporters.traces.tracer(SCOPE))
+        (exporters.traced || self.format == Format::Json).then(|| exporters.traces.tracer(SCOPE))
     }
 
     fn subscriber_with<W>(
@@ -175,21 +174,25 @@ impl Settings {
         let registry = tracing_subscriber::registry().with(traces);
         let filter = parse(&self.filter)?;
         Ok(match self.format {
-            Format::Plain => Box::new(registry.with(
-                tracing_subscriber::fmt::layer()
-                    .with_ansi(self.colour)
-                    .with_writer(writer)
-                    .event_format(lines::Plain::new(self.colour))
-                    .with_filter(filter),
-            )),
-            Format::Json => Box::new(registry.with(
-                tracing_subscriber::fmt::layer()
-                    .json()
-                    .with_ansi(false)
-                    .with_writer(writer)
-                    .event_format(lines::Json::default())
-                    .with_filter(filter),
-            )),
+            Format::Plain => Box::new(
+                registry.with(
+                    tracing_subscriber::fmt::layer()
+                        .with_ansi(self.colour)
+                        .with_writer(writer)
+                        .event_format(lines::Plain::new(self.colour))
+                        .with_filter(filter),
+                ),
+            ),
+            Format::Json => Box::new(
+                registry.with(
+                    tracing_subscriber::fmt::layer()
+                        .json()
+                        .with_ansi(false)
+                        .with_writer(writer)
+                        .event_format(lines::Json::default())
+                        .with_filter(filter),
+                ),
+            ),
         })
     }
 }

@@ -47,7 +47,10 @@ fn the_text_for_prometheus_has_what_was_recorded() {
             r#"berglake_commit_duration_seconds_bucket{{{of},le="{bound}"}} {count}"#
         ))
     };
-    assert!(bucket("0.25", 0) && bucket("0.5", 1) && bucket("+Inf", 1), "{text}");
+    assert!(
+        bucket("0.25", 0) && bucket("0.5", 1) && bucket("+Inf", 1),
+        "{text}"
+    );
     assert!(
         has(&format!("berglake_commit_duration_seconds_sum{{{of}}} 0.3")),
         "{text}"
@@ -113,8 +116,14 @@ fn a_span_of_a_request_is_of_its_callers_trace() {
     };
     let onward = ready(propagation::within(&headers, handling));
     let onward = onward["traceparent"].to_str().unwrap();
-    assert!(onward.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{onward}");
-    assert!(!onward.contains("b7ad6b7169203331"), "the span is its own: {onward}");
+    assert!(
+        onward.starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
+        "{onward}"
+    );
+    assert!(
+        !onward.contains("b7ad6b7169203331"),
+        "the span is its own: {onward}"
+    );
 
     headers.insert("traceparent", "nonsense".parse().unwrap());
     let handling = async {

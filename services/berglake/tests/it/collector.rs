@@ -108,7 +108,11 @@ impl Collector {
     /// The value of a metric's point with these attributes, as it was last received: the sum of a
     /// counter, the value of a gauge, the count of a histogram.
     pub fn metric(&self, name: &str, attributes: &[(&str, &str)]) -> Option<u64> {
-        let has_all = |of: &[KeyValue]| attributes.iter().all(|(key, value)| text(of, key).as_deref() == Some(value));
+        let has_all = |of: &[KeyValue]| {
+            attributes
+                .iter()
+                .all(|(key, value)| text(of, key).as_deref() == Some(value))
+        };
         let number = |value: Option<number_data_point::Value>| match value {
             Some(number_data_point::Value::AsInt(value)) => u64::try_from(value).ok(),
             Some(number_data_point::Value::AsDouble(value)) => Some(value as u64),

@@ -14,7 +14,10 @@ fn project(collector: &Collector) -> Project {
     Project::initialised()
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint())
         .env("OTEL_SERVICE_NAME", "films")
-        .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+        .env(
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "deployment.environment.name=test",
+        )
         .env("BERGLAKE_STORAGE__S3__SECRET_ACCESS_KEY", "hunter2")
 }
 
@@ -35,7 +38,11 @@ fn child<'a>(spans: &'a [Span], parent: &Span, name: &str) -> &'a Span {
             assert_eq!(only.trace_id, parent.trace_id);
             only
         }
-        _ => panic!("{} children {name} of {}: {spans:#?}", found.len(), parent.name),
+        _ => panic!(
+            "{} children {name} of {}: {spans:#?}",
+            found.len(),
+            parent.name
+        ),
     }
 }
 
@@ -55,18 +62,30 @@ fn the_trace_of_a_batch_leads_from_its_files_to_its_commit() {
     for flow in report["flows"].as_array().unwrap() {
         let batch = batches[flow["target"].as_str().unwrap()];
         let has = |key: &str| text(&batch.attributes, key);
-        assert!(batch.parent_span_id.is_empty(), "a batch is a trace: {batch:#?}");
+        assert!(
+            batch.parent_span_id.is_empty(),
+            "a batch is a trace: {batch:#?}"
+        );
         assert_eq!(
             has("berglake.flow").unwrap(),
             format!("project.{}", flow["flow"].as_str().unwrap())
         );
-        assert_eq!(has("berglake.snapshot.id").unwrap(), flow["snapshot_id"].to_string());
-        assert_eq!(has("berglake.rows.read").unwrap(), flow["rows_read"].to_string());
+        assert_eq!(
+            has("berglake.snapshot.id").unwrap(),
+            flow["snapshot_id"].to_string()
+        );
+        assert_eq!(
+            has("berglake.rows.read").unwrap(),
+            flow["rows_read"].to_string()
+        );
         assert_eq!(has("berglake.outcome").unwrap(), "committed");
 
         let commit = child(&spans, batch, "commit");
         let has = |key: &str| text(&commit.attributes, key);
-        assert_eq!(has("berglake.snapshot.id").unwrap(), flow["snapshot_id"].to_string());
+        assert_eq!(
+            has("berglake.snapshot.id").unwrap(),
+            flow["snapshot_id"].to_string()
+        );
         assert_eq!(has("berglake.commit.attempts").unwrap(), "1");
         child(&spans, commit, "commit request");
     }
@@ -78,11 +97,15 @@ fn the_trace_of_a_batch_leads_from_its_files_to_its_commit() {
     child(&spans, batches["silver.orders"], "collect");
     child(&spans, batches["gold.revenue_by_country"], "write");
 
-    let traces: std::collections::HashSet<_> = batches.values().map(|span| &span.trace_id).collect();
+    let traces: std::collections::HashSet<_> =
+        batches.values().map(|span| &span.trace_id).collect();
     assert_eq!(traces.len(), 3, "each batch is a trace of its own");
     let resource = collector.resource();
     assert_eq!(text(&resource, "service.name").unwrap(), "films");
-    assert_eq!(text(&resource, "deployment.environment.name").unwrap(), "test");
+    assert_eq!(
+        text(&resource, "deployment.environment.name").unwrap(),
+        "test"
+    );
     assert!(text(&resource, "service.instance.id").is_some());
     let everything = collector.everything();
     assert!(!everything.contains("hunter2"), "a secret is exported");
@@ -114,18 +137,28 @@ fn the_measurements_of_a_run_are_those_of_its_report() {
                 ("berglake.expectation", result["name"].as_str().unwrap()),
             ];
             let failed = collector.metric("berglake.flow.expectation.failures", &of);
-            assert_eq!(Some(failed.unwrap_or(0)), result["failed"].as_u64(), "{flow}");
+            assert_eq!(
+                Some(failed.unwrap_or(0)),
+                result["failed"].as_u64(),
+                "{flow}"
+            );
         }
         assert_eq!(collector.count("berglake.flow.batch.duration", &of), 1);
         let updated = [of[0], of[1], ("berglake.outcome", "updated")];
         assert_eq!(collector.metric("berglake.flow.runs", &updated), Some(1));
         // The sources are older than the run, and were made for this test.
         let freshness = collector.metric("berglake.flow.freshness", &of);
-        assert!(freshness.is_some_and(|seconds| seconds < 600), "{freshness:?}");
+        assert!(
+            freshness.is_some_and(|seconds| seconds < 600),
+            "{freshness:?}"
+        );
 
         let committed = [("berglake.table", table), ("berglake.outcome", "committed")];
         assert_eq!(collector.count("berglake.commit.duration", &committed), 1);
-        assert_eq!(collector.metric("berglake.commit.attempts", &committed), Some(1));
+        assert_eq!(
+            collector.metric("berglake.commit.attempts", &committed),
+            Some(1)
+        );
         let of = [("berglake.table", table)];
         assert_eq!(collector.metric("berglake.table.snapshots", &of), Some(1));
         assert_eq!(collector.metric("berglake.table.manifests", &of), Some(1));
@@ -136,9 +169,15 @@ fn the_measurements_of_a_run_are_those_of_its_report() {
         assert!(collector.metric("berglake.table.size", &of).unwrap() > 0);
     }
     let bronze = [("berglake.flow", "project.orders_raw")];
-    assert_eq!(collector.metric("berglake.source.lag.files", &bronze), Some(0));
+    assert_eq!(
+        collector.metric("berglake.source.lag.files", &bronze),
+        Some(0)
+    );
     let silver = [("berglake.source.table", "bronze.orders_raw")];
-    assert_eq!(collector.metric("berglake.source.lag.snapshots", &silver), Some(0));
+    assert_eq!(
+        collector.metric("berglake.source.lag.snapshots", &silver),
+        Some(0)
+    );
 
     let info = project.run(&["info", "--output", "json"]).ok();
     let info: Value = serde_json::from_str(&info).unwrap();
@@ -146,7 +185,9 @@ fn the_measurements_of_a_run_are_those_of_its_report() {
         let name = table["name"].as_str().unwrap();
         let location = table["metadata_location"].as_str().unwrap();
         // The dead-letter table is written beside the rows, and measured with its flow's target alone.
-        if let Some(size) = collector.metric("berglake.table.metadata.size", &[("berglake.table", name)]) {
+        if let Some(size) =
+            collector.metric("berglake.table.metadata.size", &[("berglake.table", name)])
+        {
             let file = location.strip_prefix("file://").unwrap();
             let file = file.replace("[tmp]", project.root().parent().unwrap().to_str().unwrap());
             assert_eq!(size, std::fs::metadata(file).unwrap().len(), "{name}");
@@ -176,7 +217,13 @@ fn log_lines_in_json_have_their_fields_and_the_ids_of_their_trace() {
     assert_eq!(line["level"], "DEBUG");
     assert_eq!(line["flow"], "orders_raw");
     assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
-    assert!(line["target"].as_str().unwrap().starts_with("berglake_pipeline"), "{line}");
+    assert!(
+        line["target"]
+            .as_str()
+            .unwrap()
+            .starts_with("berglake_pipeline"),
+        "{line}"
+    );
     assert_eq!(line["trace_id"].as_str().unwrap().len(), 32, "{line}");
     assert_eq!(line["span_id"].as_str().unwrap().len(), 16, "{line}");
 }
@@ -192,16 +239,27 @@ fn a_collector_that_is_away_costs_lines_and_no_rows_and_no_more_than_seconds() {
     let started = now();
     let ran = project.run(&["run"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(started.elapsed() < Duration::from_secs(30), "{}", ran.stderr);
+    assert!(
+        started.elapsed() < Duration::from_secs(30),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(project.rows("SELECT * FROM silver.orders").len(), 4);
 
     let project = Project::initialised().env("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317");
     let ran = project.run(&["run"]);
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-    assert!(ran.stderr.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        "{}",
+        ran.stderr
+    );
 }
 
 fn now() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "how long a process takes is no matter of berglake's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a process takes is no matter of berglake's clock"
+    )]
     Instant::now()
 }
