@@ -25,7 +25,7 @@ use berglake_format::{NamespaceIdent, Result, Table, TableIdent};
 use iceberg::spec::{FormatVersion, Schema, SortOrder, UnboundPartitionSpec};
 
 pub use bridge::{IcebergCatalog, to_iceberg_table};
-pub use sql::{SqlCatalog, SqlCatalogConfig};
+pub use sql::{AuditRecord, Journal, MetricsReport, SqlCatalog, SqlCatalogConfig};
 
 /// A table to create.
 #[derive(Debug, Clone)]

@@ -8,84 +8,72 @@ use berglake_format::storage::Location;
 use berglake_format::write::check_partitioning;
 use berglake_format::{Error, ErrorKind, Result, Table, TableIdent, failpoint};
 use iceberg::spec::{
-    FormatVersion, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec,
+    FormatVersion, NestedFieldRef, PrimitiveType, Schema, SortOrder, TableMetadata,
+    TableMetadataBuilder, Type,
 };
 
-use super::fault::{Cause, CommitFault};
-use super::{Inner, check_length, joined, schema};
+use super::database::Write;
+use super::fault::{CommitFault, Fault};
+use super::{Inner, Pointer, check_length, joined, schema};
 use crate::{NewTable, names};
 
 const FORMAT_VERSION: &str = "format-version";
 
 /// What became of a new row.
-enum Inserted {
+pub(super) enum Inserted {
     Yes,
+    /// A table or a view has the name.
+    NameTaken,
+    /// The namespace is gone.
+    NoNamespace,
     /// Another table got a folder that touches this one's, after we had looked.
     FolderTaken(Error),
 }
 
+/// A row where there is none of the name, or none at all.
+const INSERT: &str = "INSERT INTO iceberg_tables
+    (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
+    VALUES ($1, $2, $3, $4, 'TABLE')
+    ON CONFLICT DO NOTHING";
+
+const INSERT_UNTYPED: &str = "INSERT INTO iceberg_tables
+    (catalog_name, table_namespace, table_name, metadata_location)
+    VALUES ($1, $2, $3, $4)
+    ON CONFLICT DO NOTHING";
+
+const REPLACE: &str = "UPDATE iceberg_tables
+    SET metadata_location = $5, previous_metadata_location = $4
+    WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
+        AND metadata_location = $4";
+
+/// A table that is to be created, checked.
+struct Draft {
+    metadata: TableMetadata,
+    location: Location,
+}
+
 impl Inner {
     pub(super) async fn create_table(&self, table: NewTable) -> Result<Table> {
-        let NewTable {
-            ident,
-            schema,
-            partition_spec,
-            sort_order,
-            location: given,
-            mut properties,
-            format_version,
-        } = table;
-        let format_version = requested_version(&mut properties, format_version)
-            .map_err(|error| error.with("table", &ident))?;
-        self.check_new_name(&ident).await?;
+        let ident = table.ident.clone();
         let mut attempts = 0;
         loop {
-            let location = match &given {
-                Some(location) => location.clone(),
-                None => self.default_location(&ident).await?,
-            };
-            self.inside_warehouse(&location)
-                .map_err(|error| error.with("table", &ident))?;
-            if let Some(neighbour) = self.neighbour(&location).await? {
-                // The neighbour may be a table of this name that was created a moment ago.
-                if self.name_taken(&ident).await? {
-                    return Err(self.exists(&ident));
-                }
-                return Err(neighbour.refusal(&ident, &location));
-            }
-            // The builder gives the columns fresh ids, and maps partition and sort fields by name.
-            let metadata = TableMetadataBuilder::new(
-                schema.clone(),
-                partition_spec
-                    .clone()
-                    .unwrap_or_else(UnboundPartitionSpec::default),
-                sort_order.clone().unwrap_or_else(SortOrder::unsorted_order),
-                location.to_string(),
-                format_version,
-                properties.clone(),
-            )
-            .map_err(|error| does_not_fit(&ident, error))?
-            .assign_uuid(self.environment.ids().uuid())
-            .build()
-            .map_err(|error| does_not_fit(&ident, error))?
-            .metadata;
-            // A table that could never be filled is refused before it exists.
-            check_partitioning(metadata.default_partition_spec(), metadata.current_schema())
-                .map_err(|error| error.with("table", &ident))?;
+            let Draft { metadata, location } = self.draft(&table).await?;
             let pointer =
                 metadata_file::write(&self.storage, &self.environment, &metadata, None).await?;
-            match self.insert(&ident, &location, &pointer).await {
+            let refusal = match self.insert(&ident, &location, &pointer).await {
                 Ok(Inserted::Yes) => {
                     failpoint::hit(failpoint::TABLE_CREATED);
                     return Ok(self.created(ident, metadata, &pointer));
                 }
-                Ok(Inserted::FolderTaken(error)) => {
+                Ok(Inserted::NameTaken) => self.exists(&ident),
+                Ok(Inserted::NoNamespace) => self.no_such_namespace(ident.namespace()).await,
+                // A default location is chosen anew.
+                Ok(Inserted::FolderTaken(_)) if table.location.is_none() && attempts < 5 => {
                     self.remove_unused(&pointer).await;
                     attempts += 1;
-                    if given.is_some() || attempts == 5 {
-                        return Err(error);
-                    }
+                    continue;
                 }
+                Ok(Inserted::FolderTaken(error)) => error,
                 Err(error) => {
                     // A file that the catalog may have come to name stays.
                     if error.kind() != ErrorKind::UnknownOutcome {
@@ -93,26 +81,146 @@ impl Inner {
                     }
                     return Err(error);
                 }
-            }
+            };
+            self.remove_unused(&pointer).await;
+            return Err(refusal);
         }
+    }
+
+    /// The metadata of a table as it would be created now. Nothing is written.
+    pub(super) async fn stage_table(&self, table: &NewTable) -> Result<TableMetadata> {
+        Ok(self.draft(table).await?.metadata)
+    }
+
+    async fn draft(&self, table: &NewTable) -> Result<Draft> {
+        let ident = &table.ident;
+        let mut properties = table.properties.clone();
+        let format_version = requested_version(&mut properties, table.format_version)
+            .map_err(|error| error.with("table", ident))?;
+        self.check_new_name(ident).await?;
+        let location = match &table.location {
+            Some(location) => location.clone(),
+            None => self.default_location(ident).await?,
+        };
+        // The builder gives the columns fresh ids, and maps partition and sort fields by name.
+        let metadata = TableMetadataBuilder::new(
+            table.schema.clone(),
+            table.partition_spec.clone().unwrap_or_default(),
+            table
+                .sort_order
+                .clone()
+                .unwrap_or_else(SortOrder::unsorted_order),
+            location.to_string(),
+            format_version,
+            properties,
+        )
+        .map_err(|error| does_not_fit(ident, error))?
+        .assign_uuid(self.environment.ids().uuid())
+        .build()
+        .map_err(|error| does_not_fit(ident, error))?
+        .metadata;
+        self.check_new_table(&metadata)
+            .map_err(|error| error.with("table", ident))?;
+        if let Some(neighbour) = self.neighbour(&location).await? {
+            // The neighbour may be a table of this name that was created a moment ago.
+            if self.name_taken(ident).await? {
+                return Err(self.exists(ident));
+            }
+            return Err(neighbour.refusal(ident, &location));
+        }
+        Ok(Draft { metadata, location })
+    }
+
+    /// Checks what a new table is made of, and gives its folder.
+    pub(super) fn check_new_table(&self, metadata: &TableMetadata) -> Result<Location> {
+        let location = Location::parse(metadata.location())?;
+        self.inside_warehouse(&location)?;
+        check_decimals(metadata.current_schema())?;
+        // A table that could never be filled is refused before it exists.
+        check_partitioning(metadata.default_partition_spec(), metadata.current_schema())?;
+        Ok(location)
     }
 
     pub(super) async fn register_table(
         &self,
         ident: &TableIdent,
         metadata_location: &str,
+        overwrite: bool,
     ) -> Result<Table> {
-        self.check_new_name(ident).await?;
+        let current = self.load_to_overwrite(ident, overwrite).await?;
+        if current.is_none() {
+            self.check_new_name(ident).await?;
+        }
         let pointer = Location::parse(metadata_location)?.to_string();
         let metadata = metadata_file::read(&self.storage, &pointer)
             .await
             .map_err(|error| error.with("table", ident))?;
         let location = Location::parse(metadata.location())
             .map_err(|error| error.with("table", ident).with("path", &pointer))?;
+        if let Some(current) = current {
+            return self
+                .replace(ident, &current, metadata, &location, &pointer)
+                .await;
+        }
         match self.insert(ident, &location, &pointer).await? {
             Inserted::Yes => Ok(self.created(ident.clone(), metadata, &pointer)),
+            Inserted::NameTaken => Err(self.exists(ident)),
+            Inserted::NoNamespace => Err(self.no_such_namespace(ident.namespace()).await),
             Inserted::FolderTaken(error) => Err(error),
         }
+    }
+
+    /// Where the metadata of the table is that may be overwritten; none if there is no such table.
+    async fn load_to_overwrite(
+        &self,
+        ident: &TableIdent,
+        overwrite: bool,
+    ) -> Result<Option<Pointer>> {
+        if !overwrite {
+            return Ok(None);
+        }
+        self.pointer(ident).await
+    }
+
+    /// Makes a table point at another metadata file.
+    async fn replace(
+        &self,
+        ident: &TableIdent,
+        current: &str,
+        metadata: TableMetadata,
+        location: &Location,
+        pointer: &str,
+    ) -> Result<Table> {
+        check_length("metadata location", pointer, schema::MAX_VALUE)?;
+        let namespace = joined(ident.namespace());
+        let mut write = self.database.begin().await?;
+        write.lock_listing(&self.name).await?;
+        if let Some(neighbour) = self.neighbour_of(&mut write, ident, location).await? {
+            write.rollback().await;
+            return Err(neighbour.refusal(ident, location));
+        }
+        let row = [
+            self.name.as_str(),
+            &namespace,
+            ident.name(),
+            current,
+            pointer,
+        ];
+        if write.execute(REPLACE, &row).await? == 0 {
+            write.rollback().await;
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the table was changed while it was being registered anew",
+            )
+            .with("table", ident)
+            .help("look at the table, then try again"));
+        }
+        write
+            .commit()
+            .await
+            .map_err(|fault| Error::from(fault).with("table", ident))?;
+        self.cache.remove(current);
+        Ok(self.created(ident.clone(), metadata, pointer))
     }
 
     fn created(&self, ident: TableIdent, metadata: TableMetadata, pointer: &str) -> Table {
@@ -161,7 +269,33 @@ impl Inner {
         .help("drop it first, or choose another name")
     }
 
-    /// Makes the row, if the namespace still exists and the folder is still free.
+    /// Makes the row, if name and folder are free and the namespace exists.
+    pub(super) async fn insert_in(
+        &self,
+        write: &mut Write<'_>,
+        ident: &TableIdent,
+        location: &Location,
+        pointer: &str,
+    ) -> Result<Inserted, Fault> {
+        if !self.namespace_exists_in(write, ident.namespace()).await? {
+            return Ok(Inserted::NoNamespace);
+        }
+        let sql = if self.typed { INSERT } else { INSERT_UNTYPED };
+        // The name is claimed first: of two creations of one name the later must learn that the
+        // table exists, not that its folder is taken.
+        let neighbour = self.neighbour_in(write, location).await?;
+        let namespace = joined(ident.namespace());
+        let row = [self.name.as_str(), &namespace, ident.name(), pointer];
+        if write.execute(sql, &row).await? == 0 {
+            return Ok(Inserted::NameTaken);
+        }
+        Ok(match neighbour {
+            Some(neighbour) => Inserted::FolderTaken(neighbour.refusal(ident, location)),
+            None => Inserted::Yes,
+        })
+    }
+
+    /// Makes the row in a transaction of its own.
     async fn insert(
         &self,
         ident: &TableIdent,
@@ -169,38 +303,14 @@ impl Inner {
         pointer: &str,
     ) -> Result<Inserted> {
         check_length("metadata location", pointer, schema::MAX_VALUE)?;
-        let namespace = joined(ident.namespace());
         let mut write = self.database.begin().await?;
         write.lock_listing(&self.name).await?;
-        if !self
-            .namespace_exists_in(&mut write, ident.namespace())
-            .await?
-        {
-            write.rollback().await;
-            return Err(self.no_such_namespace(ident.namespace()).await);
-        }
-        let sql = if self.typed {
-            "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name,
-                 metadata_location, iceberg_type) VALUES ($1, $2, $3, $4, 'TABLE')"
-        } else {
-            "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name,
-                 metadata_location) VALUES ($1, $2, $3, $4)"
-        };
-        // The name is claimed first: of two creations of one name the later must learn that the
-        // table exists, not that its folder is taken.
-        let neighbour = self.neighbour_in(&mut write, location).await?;
-        let row = [self.name.as_str(), &namespace, ident.name(), pointer];
-        match write.execute(sql, &row).await {
-            Ok(_) => {}
-            Err(fault) if fault.is(Cause::Duplicate) => {
+        match self.insert_in(&mut write, ident, location, pointer).await? {
+            Inserted::Yes => {}
+            refused => {
                 write.rollback().await;
-                return Err(self.exists(ident));
+                return Ok(refused);
             }
-            Err(fault) => return Err(fault.into()),
-        }
-        if let Some(neighbour) = neighbour {
-            write.rollback().await;
-            return Ok(Inserted::FolderTaken(neighbour.refusal(ident, location)));
         }
         match write.commit().await {
             Ok(()) => Ok(Inserted::Yes),
@@ -223,6 +333,31 @@ impl Inner {
             tracing::warn!(%error, path = pointer, "a metadata file that is not used stays behind");
         }
     }
+}
+
+/// Refuses decimals that no file can hold; the `iceberg` crate takes any.
+pub(super) fn check_decimals(schema: &Schema) -> Result<()> {
+    fn walk(fields: &[NestedFieldRef]) -> Result<()> {
+        for field in fields {
+            match field.field_type.as_ref() {
+                Type::Primitive(PrimitiveType::Decimal { precision, scale })
+                    if *precision == 0 || *precision > 38 || scale > precision =>
+                {
+                    return Err(Error::invalid(format!(
+                        "decimal({precision}, {scale}) is no type: a decimal has 1 to 38 digits, \
+                         and at most as many after the point"
+                    ))
+                    .with("column", &field.name));
+                }
+                Type::Primitive(_) => {}
+                Type::Struct(inner) => walk(inner.fields())?,
+                Type::List(list) => walk(std::slice::from_ref(&list.element_field))?,
+                Type::Map(map) => walk(&[map.key_field.clone(), map.value_field.clone()])?,
+            }
+        }
+        Ok(())
+    }
+    walk(schema.as_struct().fields())
 }
 
 fn does_not_fit(ident: &TableIdent, error: iceberg::Error) -> Error {

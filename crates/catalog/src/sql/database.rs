@@ -18,7 +18,7 @@ use super::fault::{Cause, CommitFault, Dialect, Fault, commit_fault, fault};
 /// A row: its columns as text.
 pub(super) type Row = Vec<Option<String>>;
 
-enum Pool {
+pub(super) enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
@@ -141,6 +141,15 @@ impl Database {
             Pool::Sqlite(_) => Dialect::Sqlite,
             Pool::Postgres(_) => Dialect::Postgres,
         }
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The turn of this program's writers to SQLite.
+    pub(super) fn gate(&self) -> Arc<Mutex<()>> {
+        self.gate.clone()
     }
 
     fn fault(&self, error: sqlx::Error) -> Fault {

@@ -5,6 +5,8 @@ mod commit;
 mod create;
 mod database;
 mod fault;
+mod journal;
+mod migrate;
 mod namespaces;
 mod overlap;
 mod schema;
@@ -21,11 +23,13 @@ use berglake_format::storage::{Location, Storage};
 use berglake_format::{
     Environment, Error, ErrorKind, NamespaceIdent, Result, Secret, Table, TableIdent,
 };
+use iceberg::spec::TableMetadata;
 use tokio::sync::Mutex;
 
 use crate::{Catalog, NewTable};
 use cache::MetadataCache;
 use database::{Database, Row};
+pub use journal::{AuditRecord, Journal, MetricsReport};
 
 /// Settings of a [`SqlCatalog`].
 #[derive(Debug, Clone)]
@@ -132,6 +136,38 @@ impl SqlCatalog {
     /// The storage that the tables' files are in.
     pub fn storage(&self) -> &Storage {
         &self.0.storage
+    }
+
+    /// The metadata of a table as [`create_table`](Catalog::create_table) would make it now, for a
+    /// client that fills it before it exists. Nothing is written; the table comes to be by a commit
+    /// that requires that there is none.
+    ///
+    /// # Errors
+    /// As [`create_table`](Catalog::create_table).
+    pub async fn stage_table(&self, table: &NewTable) -> Result<TableMetadata> {
+        self.0.stage_table(table).await
+    }
+
+    /// Adds a table by its metadata file, as [`register_table`](Catalog::register_table) does; a table
+    /// that exists is made to point at the file.
+    ///
+    /// # Errors
+    /// As [`register_table`](Catalog::register_table), and
+    /// [`Conflict`](ErrorKind::Conflict) if the table is written to at the same time.
+    pub async fn register_over(
+        &self,
+        ident: &TableIdent,
+        metadata_location: &str,
+    ) -> Result<Table> {
+        self.0.register_table(ident, metadata_location, true).await
+    }
+
+    /// Where the table's metadata is now; none if there is no such table. It changes with each commit.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn metadata_location(&self, ident: &TableIdent) -> Result<Option<String>> {
+        self.0.pointer(ident).await
     }
 
     /// Clock, identifiers and identity that this catalog gives to its tables.
@@ -367,6 +403,6 @@ impl Catalog for SqlCatalog {
     }
 
     async fn register_table(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
-        self.0.register_table(ident, metadata_location).await
+        self.0.register_table(ident, metadata_location, false).await
     }
 }

@@ -9,7 +9,7 @@ use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, NamespaceIdent, Result};
 
 use super::database::{Row, Write};
-use super::fault::Cause;
+use super::fault::{Cause, Fault};
 use super::{Inner, check_length, joined, pair, schema};
 use crate::names;
 
@@ -50,7 +50,7 @@ impl Inner {
         &self,
         write: &mut Write<'_>,
         namespace: &NamespaceIdent,
-    ) -> Result<bool> {
+    ) -> Result<bool, Fault> {
         let name = joined(namespace);
         let below = format!("{name}.");
         let rows = write.fetch(EXISTS, &[&self.name, &name, &below]).await?;

@@ -4,6 +4,7 @@ use berglake_format::storage::{Location, StoreRoot};
 use berglake_format::{Error, Result};
 
 use super::database::{Row, Write};
+use super::fault::Fault;
 use super::{Inner, joined};
 use berglake_format::TableIdent;
 
@@ -43,9 +44,9 @@ impl Search {
         self.values.iter().map(String::as_str).collect()
     }
 
-    /// The first table that really touches the location.
-    fn pick(&self, rows: Vec<Row>) -> Option<Neighbour> {
-        rows.into_iter().find_map(|row| {
+    /// The tables that really touch the location.
+    fn pick(&self, rows: Vec<Row>) -> impl Iterator<Item = Neighbour> {
+        rows.into_iter().filter_map(|row| {
             let mut columns = row.into_iter().flatten();
             let name = format!("{}.{}", columns.next()?, columns.next()?);
             let folder = folder_of(&columns.next()?)?;
@@ -76,17 +77,31 @@ impl Inner {
     pub(super) async fn neighbour(&self, location: &Location) -> Result<Option<Neighbour>> {
         let search = Search::new(&self.name, location);
         let rows = self.database.fetch(&search.sql, &search.values()).await?;
-        Ok(search.pick(rows))
+        Ok(search.pick(rows).next())
     }
 
     pub(super) async fn neighbour_in(
         &self,
         write: &mut Write<'_>,
         location: &Location,
-    ) -> Result<Option<Neighbour>> {
+    ) -> Result<Option<Neighbour>, Fault> {
         let search = Search::new(&self.name, location);
         let rows = write.fetch(&search.sql, &search.values()).await?;
-        Ok(search.pick(rows))
+        Ok(search.pick(rows).next())
+    }
+
+    /// A table whose folder touches the location, other than the one that is named.
+    pub(super) async fn neighbour_of(
+        &self,
+        write: &mut Write<'_>,
+        ident: &TableIdent,
+        location: &Location,
+    ) -> Result<Option<Neighbour>, Fault> {
+        let search = Search::new(&self.name, location);
+        let rows = write.fetch(&search.sql, &search.values()).await?;
+        let own = format!("{}.{}", joined(ident.namespace()), ident.name());
+        let mut neighbours = search.pick(rows);
+        Ok(neighbours.find(|neighbour| neighbour.name != own))
     }
 
     /// The folder that a table gets where none is given.
@@ -151,7 +166,7 @@ mod tests {
             .iter()
             .any(|prefix| metadata_location.starts_with(prefix));
         let row = ["n", "t", metadata_location].map(|text| Some(text.to_string()));
-        found && search.pick(vec![row.to_vec()]).is_some()
+        found && search.pick(vec![row.to_vec()]).next().is_some()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use berglake_format::storage::{Location, Storage};
 use berglake_format::{Environment, ErrorKind};
 
 use crate::support::{open, sqlite};
-use crate::{conformance, races};
+use crate::{conformance, races, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_in_a_file_conforms() {
@@ -15,12 +15,27 @@ async fn sqlite_in_a_file_conforms() {
     conformance::suite(&sqlite(folder.path()).await).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_in_memory_conforms() {
+async fn in_memory() -> SqlCatalog {
     let warehouse = Location::parse("memory:///warehouse").unwrap();
     let config = SqlCatalogConfig::new("lake", "sqlite::memory:", warehouse);
     let catalog = SqlCatalog::open(config, Storage::default(), Environment::default());
-    conformance::suite(&catalog.await.unwrap()).await;
+    catalog.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_in_memory_conforms() {
+    conformance::suite(&in_memory().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_a_sqlite_file_answers_as_specified() {
+    let folder = tempfile::tempdir().unwrap();
+    server::suite(&sqlite(folder.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_sqlite_in_memory_answers_as_specified() {
+    server::suite(&in_memory().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +69,13 @@ fn unique() -> String {
 async fn postgres_conforms() {
     let folder = tempfile::tempdir().unwrap();
     conformance::suite(&on_postgres(&unique(), folder.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: set BERGLAKE_TEST_POSTGRES and run with --include-ignored"]
+async fn a_server_on_postgres_answers_as_specified() {
+    let folder = tempfile::tempdir().unwrap();
+    server::suite(&on_postgres(&unique(), folder.path()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

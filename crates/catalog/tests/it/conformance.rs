@@ -13,6 +13,7 @@ use iceberg::spec::{
 };
 use iceberg::{TableRequirement, TableUpdate};
 
+use crate::creations;
 use crate::support::*;
 
 /// Runs the whole suite on an empty catalog.
@@ -29,6 +30,7 @@ pub async fn suite(catalog: &dyn Catalog) {
     commits_of_several_tables(catalog).await;
     stale_snapshots(catalog).await;
     old_metadata(catalog).await;
+    creations::by_commit(catalog).await;
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {

@@ -9,7 +9,9 @@
 mod backends;
 mod bridge;
 mod conformance;
+mod creations;
 mod purge;
 mod races;
+mod server;
 mod stores;
 mod support;

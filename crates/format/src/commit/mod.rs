@@ -17,6 +17,7 @@
 //! revalidate: after a conflict the operation plans itself anew, with its checks, against the head
 //! that won; nothing is ever rebased blindly.
 
+mod creation;
 mod driver;
 pub mod faults;
 mod memory;

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef as ArrowSchemaRef;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use iceberg::spec::{
 };
 use object_store::buffered::BufWriter;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::basic::{Compression, Type as PhysicalType};
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
@@ -24,11 +24,13 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
+use super::columns::{Column, ColumnEncoder, ColumnState, Sizes, stopped};
+use super::group::{self, Ended, ParquetWriter, Then};
 use super::metrics::{self, Leaf};
 use crate::properties::WriteProperties;
 use crate::storage::{Location, Storage};
+use crate::task::Owned;
 use crate::{Error, Result, failpoint};
 
 /// Up to so many bytes a file is uploaded in one request; above, in parts of this size.
@@ -99,7 +101,9 @@ impl Shape {
             chunk: usize::try_from(smallest)
                 .unwrap_or(MAX_CHUNK)
                 .clamp(MIN_CHUNK, MAX_CHUNK),
-            permits: Arc::new(Semaphore::new(cores)),
+            // More than there are cores, so that the next chunk is at hand when a core comes free while
+            // the caller prepares the one after it.
+            permits: Arc::new(Semaphore::new(2 * cores)),
         })
     }
 }
@@ -167,6 +171,8 @@ pub(super) struct OpenFile {
     group_bytes: usize,
     /// The memory that they take.
     group_memory: usize,
+    /// The same of the row group that is being closed.
+    ending: Sizes,
     written: u64,
     rows: u64,
     nans: Vec<Vec<u64>>,
@@ -176,71 +182,18 @@ pub(super) struct OpenFile {
 /// The Parquet writer and its maker of column writers; both are made with the first chunk, so that a
 /// partition with a few rows costs little but these rows.
 struct Parquet {
-    writer: SerializedFileWriter<Vec<u8>>,
+    writer: Writer,
     factory: ArrowRowGroupWriterFactory,
+    /// Row groups that were begun.
+    groups: usize,
 }
 
-/// One top-level column of the row group under way.
-struct Column {
-    state: ColumnState,
-    /// Its sizes before the chunk that is being encoded.
-    last: Sizes,
-}
-
-enum ColumnState {
-    Idle(ColumnEncoder),
-    Busy(JoinHandle<Result<ColumnEncoder>>),
+enum Writer {
+    Idle(Box<ParquetWriter>),
+    /// The row group before the one under way is being closed.
+    Ending(Owned<Result<Ended>>),
     /// Only while a step fails half-way; the file is lost then.
     Gone,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Sizes {
-    encoded: usize,
-    memory: usize,
-}
-
-impl Column {
-    /// Takes the encoder as soon as it has finished its chunk.
-    async fn settle(&mut self) -> Result<ColumnEncoder> {
-        match std::mem::replace(&mut self.state, ColumnState::Gone) {
-            ColumnState::Idle(encoder) => Ok(encoder),
-            ColumnState::Busy(task) => task.await.map_err(|error| stopped().source_error(error))?,
-            ColumnState::Gone => Err(Error::internal("a file is written on after it failed")),
-        }
-    }
-}
-
-/// Encodes one top-level column.
-struct ColumnEncoder {
-    at: usize,
-    leaves: Vec<ArrowColumnWriter>,
-    nans: Vec<u64>,
-    count_nans: bool,
-}
-
-impl ColumnEncoder {
-    fn sizes(&self) -> Sizes {
-        let of = |size: fn(&ArrowColumnWriter) -> usize| self.leaves.iter().map(size).sum();
-        Sizes {
-            encoded: of(ArrowColumnWriter::get_estimated_total_bytes),
-            memory: of(ArrowColumnWriter::memory_size),
-        }
-    }
-
-    fn encode(mut self, shape: &Shape, batches: &[RecordBatch]) -> Result<Self> {
-        let field = shape.arrow.field(self.at);
-        for batch in batches {
-            let array = batch.column(self.at);
-            for (writer, leaf) in self.leaves.iter_mut().zip(compute_leaves(field, array)?) {
-                writer.write(&leaf)?;
-            }
-            if self.count_nans {
-                metrics::count_nans(array, &mut self.nans)?;
-            }
-        }
-        Ok(self)
-    }
 }
 
 impl OpenFile {
@@ -258,6 +211,7 @@ impl OpenFile {
             group_rows: 0,
             group_bytes: 0,
             group_memory: 0,
+            ending: Sizes::default(),
             written: 0,
             rows: 0,
             nans,
@@ -271,12 +225,14 @@ impl OpenFile {
             Some(_) => UPLOAD_PART.min(usize::try_from(self.written).unwrap_or(UPLOAD_PART)),
             None => 0,
         };
-        self.pending_bytes + self.in_flight_bytes + self.group_memory + uploading
+        let groups = self.group_memory + self.ending.memory;
+        self.pending_bytes + self.in_flight_bytes + groups + uploading
     }
 
     /// Whether the file has reached its target size.
     pub(super) fn is_full(&self) -> bool {
-        self.written + self.group_bytes as u64 >= self.shape.target_file_size
+        let encoded = self.group_bytes + self.ending.encoded;
+        self.written + encoded as u64 >= self.shape.target_file_size
     }
 
     /// Takes as many of these rows as fit into one chunk and gives back the rest.
@@ -303,7 +259,7 @@ impl OpenFile {
             return Ok(None);
         }
         if self.group_bytes >= self.shape.row_group_size || self.group_rows >= MAX_GROUP_ROWS {
-            self.end_group(false).await?;
+            self.end_group(Then::More).await?;
         }
         self.begin_group()?;
         let mut batches = std::mem::take(&mut self.pending);
@@ -332,10 +288,10 @@ impl OpenFile {
                 .map_err(|e| e.with("path", &self.location))?;
             let permits = self.shape.permits.clone();
             let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
-            let (shape, batches) = (self.shape.clone(), batches.clone());
+            let (arrow, batches) = (self.shape.arrow.clone(), batches.clone());
             column.last = encoder.sizes();
             column.state = ColumnState::Busy(tokio::task::spawn_blocking(move || {
-                let encoder = encoder.encode(&shape, &batches);
+                let encoder = encoder.encode(&arrow, &batches);
                 drop(permit);
                 encoder
             }));
@@ -360,7 +316,7 @@ impl OpenFile {
             let _permit = permit;
             let encoders = encoders.into_iter();
             encoders
-                .map(|encoder| encoder.encode(&shape, &batches))
+                .map(|encoder| encoder.encode(&shape.arrow, &batches))
                 .collect()
         };
         let encoders = tokio::task::spawn_blocking(encode)
@@ -370,21 +326,6 @@ impl OpenFile {
         for (column, encoder) in self.columns.iter_mut().zip(encoders) {
             column.state = ColumnState::Idle(encoder);
         }
-        Ok(())
-    }
-
-    /// Waits until no column is being encoded.
-    async fn settle(&mut self) -> Result<()> {
-        for column in &mut self.columns {
-            let encoder = column
-                .settle()
-                .await
-                .map_err(|e| e.with("path", &self.location))?;
-            column.last = encoder.sizes();
-            column.state = ColumnState::Idle(encoder);
-        }
-        self.in_flight_bytes = 0;
-        self.measure();
         Ok(())
     }
 
@@ -403,72 +344,73 @@ impl OpenFile {
             none => {
                 let root = shape.parquet.root_schema_ptr();
                 let writer = SerializedFileWriter::new(Vec::new(), root, shape.properties.clone())?;
-                let factory = ArrowRowGroupWriterFactory::new(&writer, shape.arrow.clone());
-                none.insert(Parquet { writer, factory })
+                none.insert(Parquet {
+                    factory: ArrowRowGroupWriterFactory::new(&writer, shape.arrow.clone()),
+                    writer: Writer::Idle(Box::new(writer)),
+                    groups: 0,
+                })
             }
         };
-        let group = file.writer.flushed_row_groups().len();
-        let mut leaves = file.factory.create_column_writers(group)?.into_iter();
+        let mut leaves = file.factory.create_column_writers(file.groups)?.into_iter();
+        file.groups += 1;
         for (at, width) in shape.widths.iter().enumerate() {
-            let encoder = ColumnEncoder {
-                at,
-                leaves: leaves.by_ref().take(*width).collect(),
-                nans: vec![0; *width],
-                count_nans: metrics::has_floats(shape.arrow.field(at).data_type()),
-            };
-            self.columns.push(Column {
-                state: ColumnState::Idle(encoder),
-                last: Sizes::default(),
-            });
+            let leaves = leaves.by_ref().take(*width).collect();
+            let count_nans = metrics::has_floats(shape.arrow.field(at).data_type());
+            let encoder = ColumnEncoder::new(at, leaves, count_nans);
+            self.columns.push(Column::idle(encoder));
         }
         Ok(())
     }
 
-    /// Writes the row group under way and, on demand, the footer; gives what is there to upload.
-    async fn end_group(&mut self, last: bool) -> Result<Option<ParquetMetaData>> {
-        self.settle().await?;
-        let Some(mut file) = self.file.take() else {
+    /// Closes the row group under way beside whatever comes next, and sends the one before it.
+    async fn end_group(&mut self, then: Then) -> Result<()> {
+        self.await_group().await?;
+        let columns = std::mem::take(&mut self.columns);
+        self.ending = Sizes {
+            encoded: self.group_bytes,
+            memory: self.group_memory + self.in_flight_bytes,
+        };
+        (self.group_rows, self.group_bytes, self.group_memory) = (0, 0, 0);
+        self.in_flight_bytes = 0;
+        let Some(file) = &mut self.file else {
             return Err(Error::internal("a file without rows was closed"));
         };
-        let mut encoders = Vec::with_capacity(self.columns.len());
-        for column in self.columns.drain(..) {
-            if let ColumnState::Idle(encoder) = column.state {
-                for (sum, nans) in self.nans[encoder.at].iter_mut().zip(&encoder.nans) {
-                    *sum += nans;
-                }
-                encoders.push(encoder);
-            }
-        }
-        // A vector that grows by doubling could take twice the row group's size.
-        file.writer.inner_mut().reserve(self.group_bytes);
-        let permits = self.shape.permits.clone();
-        let permit = permits.acquire_owned().await.map_err(|_| stopped())?;
-        let step = move || -> Result<_> {
-            if !encoders.is_empty() {
-                let mut group = file.writer.next_row_group()?;
-                for leaf in encoders.into_iter().flat_map(|encoder| encoder.leaves) {
-                    leaf.close()?.append_to_row_group(&mut group)?;
-                }
-                group.close()?;
-            }
-            let footer = match last {
-                true => Some(file.writer.finish()?),
-                false => None,
-            };
-            file.writer.flush()?;
-            let bytes = Bytes::from(std::mem::take(file.writer.inner_mut()));
-            drop(permit);
-            Ok((file, bytes, footer))
+        let Writer::Idle(writer) = std::mem::replace(&mut file.writer, Writer::Gone) else {
+            return Err(Error::internal("a file is written on after it failed"));
         };
-        let (file, bytes, footer) = tokio::task::spawn_blocking(step)
+        let permits = self.shape.permits.clone();
+        let ended = group::end(*writer, columns, then, permits, self.ending.encoded);
+        file.writer = Writer::Ending(Owned::spawn(ended));
+        Ok(())
+    }
+
+    /// Waits for the row group that is being closed, if there is one, and hands it to the upload. Gives
+    /// the footer if it was the last.
+    async fn await_group(&mut self) -> Result<Option<ParquetMetaData>> {
+        let Some(file) = &mut self.file else {
+            return Ok(None);
+        };
+        let ending = match std::mem::replace(&mut file.writer, Writer::Gone) {
+            Writer::Ending(ending) => ending,
+            writer => {
+                file.writer = writer;
+                return Ok(None);
+            }
+        };
+        let ended = ending
             .await
             .map_err(|error| stopped().source_error(error))?
             .map_err(|error| error.with("path", &self.location))?;
-        self.file = Some(file);
-        (self.group_rows, self.group_bytes, self.group_memory) = (0, 0, 0);
-        self.written += bytes.len() as u64;
-        self.send(bytes, last).await?;
-        Ok(footer)
+        file.writer = Writer::Idle(Box::new(ended.writer));
+        self.ending = Sizes::default();
+        for (at, nans) in ended.nans {
+            for (sum, nans) in self.nans[at].iter_mut().zip(nans) {
+                *sum += nans;
+            }
+        }
+        self.written += ended.bytes.len() as u64;
+        self.send(ended.bytes, ended.footer.is_some()).await?;
+        Ok(ended.footer)
     }
 
     async fn send(&mut self, bytes: Bytes, last: bool) -> Result<()> {
@@ -520,8 +462,9 @@ impl OpenFile {
         } else {
             self.dispatch().await?;
         }
+        self.end_group(Then::Footer).await?;
         let footer = self
-            .end_group(true)
+            .await_group()
             .await?
             .ok_or_else(|| Error::internal("a Parquet file was closed without a footer"))?;
         let nans = self.nans.concat();
@@ -576,10 +519,6 @@ pub(super) fn data_file(
         .upper_bounds(metrics.upper_bounds)
         .split_offsets(Some(metrics.split_offsets));
     builder
-}
-
-fn stopped() -> Error {
-    Error::internal("a task that encodes a column has stopped")
 }
 
 /// The bytes of a batch's rows, not those of the buffers that it may share with others.

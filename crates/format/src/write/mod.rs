@@ -5,9 +5,11 @@
 //! describes the finished file. [`write_deletes`] writes positions of deleted rows in the form of the
 //! table's format version.
 
+mod columns;
 mod conform;
 mod deletes;
 mod file;
+mod group;
 mod metrics;
 mod route;
 

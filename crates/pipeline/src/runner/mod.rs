@@ -195,6 +195,7 @@ impl Runner {
                 failed.insert(flow.target.clone());
             }
             report.elapsed_ms = self.since(flow_started);
+            telemetry::ended(self, flow, &report).await;
             observer.flow_finished(&report);
             reports.push(report);
         }

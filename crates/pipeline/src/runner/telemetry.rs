@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::FlowRun;
+use super::{FlowRun, Runner, progress_key, tables};
+use crate::language::Flow;
 use crate::report::{FlowReport, FlowStatus};
 
 /// A batch or a refresh while it is made. What it did is what the report says more behind it.
@@ -125,22 +126,28 @@ impl Measured {
 }
 
 /// Counts a run of a flow by what became of it, and measures the metadata of the table that it changed.
-pub(super) async fn ended(flow: &str, report: &FlowReport, table: Option<&Table>) {
+pub(super) async fn ended(runner: &Runner, flow: &Flow, report: &FlowReport) {
     let outcome = match report.status {
         FlowStatus::Updated => "updated",
         FlowStatus::UpToDate => "up-to-date",
         FlowStatus::Failed => "failed",
         FlowStatus::Skipped => "skipped",
     };
-    let mut of = instruments::of_flow(flow, &report.target).to_vec();
+    let key = progress_key(&runner.project, flow);
+    let mut of = instruments::of_flow(&key, &report.target).to_vec();
     of.push(at::outcome(outcome));
     of.extend(report.error_kind.map(at::error));
     instruments::FLOW_RUNS.add(1, &of);
-    if let (FlowStatus::Updated, Some(table)) = (report.status, table)
-        && let Err(error) = MetadataSize::measure(table).await
+    if report.status == FlowStatus::Updated
+        && let Err(error) = measure(runner, flow).await
     {
         tracing::debug!(%error, "the size of a table's metadata is not known");
     }
+}
+
+async fn measure(runner: &Runner, flow: &Flow) -> Result<MetadataSize> {
+    let table = runner.catalog.load(&tables::ident(&flow.target)?).await?;
+    MetadataSize::measure(&table).await
 }
 
 /// How far a flow is behind a table that it reads: what came after a snapshot, up to the head.

@@ -170,7 +170,7 @@ async fn drop_table(
 /// The namespace that a name stands for in this session.
 async fn find_namespace(session: &Session, name: &ObjectName) -> Result<NamespaceIdent> {
     let settings = session.settings();
-    let mut resolver = session.resolver(&settings);
+    let resolver = session.resolver(&settings);
     resolver.find_namespace(&parts(name)?).await
 }
 

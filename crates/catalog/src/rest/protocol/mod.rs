@@ -24,6 +24,7 @@ pub use namespaces::{
     CreateNamespaceRequest, CreateNamespaceResponse, GetNamespaceResponse, ListNamespacesResponse,
     UpdateNamespacePropertiesRequest, UpdateNamespacePropertiesResponse,
 };
+pub(crate) use paths::namespace_of;
 pub use paths::{
     DEFAULT_NAMESPACE_SEPARATOR, Paths, decode_namespace, decode_segment, encode_segment,
 };

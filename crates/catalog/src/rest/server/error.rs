@@ -1,0 +1,121 @@
+//! Errors as the specification has them: one mapping from kinds to status codes and types.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use berglake_format::{Error, ErrorKind};
+
+use crate::rest::protocol::{ErrorModel, ErrorResponse, error_type};
+
+/// An answer that is an error.
+#[derive(Debug, Clone)]
+pub(super) struct ApiError {
+    pub(super) status: StatusCode,
+    pub(super) error_type: &'static str,
+    pub(super) message: String,
+}
+
+/// What was looked for when something was not found, or was in the way when there was a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    Namespace,
+    Table,
+}
+
+/// A failure as the log and the audit record have it; beside the answer, not in it.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) error_type: &'static str,
+    pub(super) message: String,
+}
+
+impl ApiError {
+    pub(super) fn new(
+        status: StatusCode,
+        error_type: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            error_type,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error_type::BAD_REQUEST, message)
+    }
+
+    /// It may have been done. The status says who lost the answer.
+    pub(super) fn unknown(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::new(status, error_type::COMMIT_STATE_UNKNOWN, message)
+    }
+
+    pub(super) fn no_such(subject: Subject, message: impl Into<String>) -> Self {
+        let error_type = match subject {
+            Subject::Namespace => error_type::NO_SUCH_NAMESPACE,
+            Subject::Table => error_type::NO_SUCH_TABLE,
+        };
+        Self::new(StatusCode::NOT_FOUND, error_type, message)
+    }
+
+    /// The answer to an error of the catalog while it dealt with this subject.
+    pub(super) fn of(subject: Subject, error: &Error) -> Self {
+        let message = error.to_string();
+        let (status, error_type) = match error.kind() {
+            ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, error_type::BAD_REQUEST),
+            ErrorKind::NotFound => return Self::no_such(subject, message),
+            ErrorKind::AlreadyExists => (StatusCode::CONFLICT, error_type::ALREADY_EXISTS),
+            ErrorKind::Conflict => (
+                StatusCode::CONFLICT,
+                match subject {
+                    Subject::Namespace => error_type::NAMESPACE_NOT_EMPTY,
+                    Subject::Table => error_type::COMMIT_FAILED,
+                },
+            ),
+            ErrorKind::UnknownOutcome => {
+                return Self::unknown(StatusCode::BAD_GATEWAY, message);
+            }
+            ErrorKind::Unsupported => (
+                StatusCode::NOT_ACCEPTABLE,
+                error_type::UNSUPPORTED_OPERATION,
+            ),
+            // Refused are the server's own credentials, not the client's.
+            ErrorKind::Unavailable | ErrorKind::Denied => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                error_type::SERVICE_UNAVAILABLE,
+            ),
+            _ => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                error_type::INTERNAL_SERVER_ERROR,
+            ),
+        };
+        Self::new(status, error_type, message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorResponse {
+            error: ErrorModel {
+                message: self.message.clone(),
+                error_type: self.error_type.to_string(),
+                code: self.status.as_u16(),
+                stack: Vec::new(),
+            },
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(Failure {
+            error_type: self.error_type,
+            message: self.message,
+        });
+        response
+    }
+}

@@ -1,0 +1,166 @@
+//! Namespaces.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use axum::extract::State as FromState;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use berglake_format::NamespaceIdent;
+use serde::Deserialize;
+
+use super::State;
+use super::error::{ApiError, Subject};
+use super::extract::{Body, NamespacePath, Params};
+use super::observe::Object;
+use super::page::PageParams;
+use crate::Catalog as _;
+use crate::rest::protocol::{
+    CreateNamespaceRequest, CreateNamespaceResponse, GetNamespaceResponse, ListNamespacesResponse,
+    UpdateNamespacePropertiesRequest, UpdateNamespacePropertiesResponse, error_type, namespace_of,
+};
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ListParams {
+    parent: Option<String>,
+    #[serde(flatten)]
+    page: PageParams,
+}
+
+fn failed(error: berglake_format::Error) -> ApiError {
+    ApiError::of(Subject::Namespace, &error)
+}
+
+pub(super) async fn list(
+    FromState(state): FromState<Arc<State>>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<ListNamespacesResponse>, ApiError> {
+    let page = params.page.page()?;
+    let parent = match params.parent.as_deref() {
+        None | Some("") => None,
+        Some(parent) => Some(namespace_of(parent).map_err(failed)?),
+    };
+    let found = state
+        .catalog
+        .list_namespaces(parent.as_ref())
+        .await
+        .map_err(failed)?;
+    // All have the same levels but the last, and are sorted by it.
+    let (namespaces, next_page_token) = page.of(found, |namespace: &NamespaceIdent| {
+        namespace.last().map_or("", String::as_str)
+    });
+    Ok(Json(ListNamespacesResponse {
+        namespaces,
+        next_page_token,
+    }))
+}
+
+pub(super) async fn create(
+    FromState(state): FromState<Arc<State>>,
+    Body(request): Body<CreateNamespaceRequest>,
+) -> Result<Response, ApiError> {
+    let CreateNamespaceRequest {
+        namespace,
+        properties,
+    } = request;
+    if namespace.is_empty() {
+        return Err(ApiError::bad_request("a namespace has at least one level"));
+    }
+    state
+        .catalog
+        .create_namespace(&namespace, properties.clone())
+        .await
+        .map_err(failed)?;
+    let object = Extension(Object(namespace.join(".")));
+    let response = CreateNamespaceResponse {
+        namespace,
+        properties,
+    };
+    Ok((object, Json(response)).into_response())
+}
+
+pub(super) async fn load(
+    FromState(state): FromState<Arc<State>>,
+    NamespacePath(namespace): NamespacePath,
+) -> Result<Json<GetNamespaceResponse>, ApiError> {
+    let properties = state
+        .catalog
+        .load_namespace(&namespace)
+        .await
+        .map_err(failed)?;
+    Ok(Json(GetNamespaceResponse {
+        namespace,
+        properties,
+    }))
+}
+
+pub(super) async fn exists(
+    FromState(state): FromState<Arc<State>>,
+    NamespacePath(namespace): NamespacePath,
+) -> Result<StatusCode, ApiError> {
+    state
+        .catalog
+        .load_namespace(&namespace)
+        .await
+        .map_err(failed)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn drop(
+    FromState(state): FromState<Arc<State>>,
+    NamespacePath(namespace): NamespacePath,
+) -> Result<StatusCode, ApiError> {
+    state
+        .catalog
+        .drop_namespace(&namespace)
+        .await
+        .map_err(failed)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn update(
+    FromState(state): FromState<Arc<State>>,
+    NamespacePath(namespace): NamespacePath,
+    Body(request): Body<UpdateNamespacePropertiesRequest>,
+) -> Result<Json<UpdateNamespacePropertiesResponse>, ApiError> {
+    let UpdateNamespacePropertiesRequest { removals, updates } = request;
+    let removals: BTreeSet<String> = removals.into_iter().collect();
+    if let Some(both) = removals.iter().find(|key| updates.contains_key(*key)) {
+        return Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            error_type::UNPROCESSABLE_ENTITY,
+            format!("the property {both:?} is both set and removed"),
+        ));
+    }
+    let before = state
+        .catalog
+        .load_namespace(&namespace)
+        .await
+        .map_err(failed)?;
+    let response = summary(&before, &removals, &updates);
+    state
+        .catalog
+        .update_namespace(&namespace, updates, removals.into_iter().collect())
+        .await
+        .map_err(failed)?;
+    Ok(Json(response))
+}
+
+fn summary(
+    before: &HashMap<String, String>,
+    removals: &BTreeSet<String>,
+    updates: &HashMap<String, String>,
+) -> UpdateNamespacePropertiesResponse {
+    let mut updated: Vec<String> = updates.keys().cloned().collect();
+    updated.sort_unstable();
+    let (removed, missing) = removals
+        .iter()
+        .cloned()
+        .partition(|key| before.contains_key(key));
+    UpdateNamespacePropertiesResponse {
+        updated,
+        removed,
+        missing,
+    }
+}

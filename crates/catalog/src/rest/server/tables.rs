@@ -1,0 +1,349 @@
+//! Tables: all about them but commits.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::extract::State as FromState;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use berglake_format::storage::Location;
+use berglake_format::{Error, ErrorKind, Table, TableIdent};
+use iceberg::spec::{FormatVersion, TableMetadata};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::State;
+use super::commits::to_the_end;
+use super::error::{ApiError, Subject};
+use super::extract::{Body, NamespacePath, Params, TablePath};
+use super::observe::Object;
+use super::page::PageParams;
+use crate::rest::protocol::{
+    CreateTableRequest, ListTablesResponse, LoadTableResult, RegisterTableRequest,
+    RenameTableRequest,
+};
+use crate::{Catalog as _, NewTable};
+
+fn failed(error: Error) -> ApiError {
+    ApiError::of(Subject::Table, &error)
+}
+
+pub(super) async fn list(
+    FromState(state): FromState<Arc<State>>,
+    NamespacePath(namespace): NamespacePath,
+    Params(params): Params<PageParams>,
+) -> Result<Json<ListTablesResponse>, ApiError> {
+    let page = params.page()?;
+    let found = state
+        .catalog
+        .list_tables(&namespace)
+        .await
+        .map_err(|error| ApiError::of(Subject::Namespace, &error))?;
+    let (identifiers, next_page_token) = page.of(found, |ident: &TableIdent| ident.name());
+    Ok(Json(ListTablesResponse {
+        identifiers,
+        next_page_token,
+    }))
+}
+
+pub(super) async fn create(
+    FromState(state): FromState<Arc<State>>,
+    NamespacePath(namespace): NamespacePath,
+    Body(request): Body<CreateTableRequest>,
+) -> Result<Response, ApiError> {
+    let ident = TableIdent::new(namespace, request.name);
+    let object = Extension(Object(ident.to_string()));
+    let location = request.location.filter(|location| !location.is_empty());
+    let table = NewTable {
+        ident,
+        schema: request.schema,
+        partition_spec: request.partition_spec,
+        sort_order: request.write_order,
+        location: location
+            .map(|location| Location::parse(&location))
+            .transpose()
+            .map_err(failed)?,
+        properties: request.properties,
+        format_version: FormatVersion::V2,
+    };
+    // What a creation does not find is the namespace.
+    let failed = |error: Error| match error.kind() {
+        ErrorKind::NotFound => ApiError::of(Subject::Namespace, &error),
+        _ => ApiError::of(Subject::Table, &error),
+    };
+    if request.stage_create {
+        let metadata = state.catalog.stage_table(&table).await.map_err(failed)?;
+        let result = with_settings(&state, None, &metadata);
+        return Ok((object, Json(result)).into_response());
+    }
+    let catalog = state.catalog.clone();
+    let created = to_the_end(async move { catalog.create_table(table).await.map_err(failed) });
+    let response = loaded(&state, &created.await?, Snapshots::All)?;
+    Ok((object, response).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LoadParams {
+    snapshots: Option<String>,
+}
+
+/// Which snapshots an answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Snapshots {
+    All,
+    /// Those that a branch or a tag names.
+    Refs,
+}
+
+pub(super) async fn load(
+    FromState(state): FromState<Arc<State>>,
+    TablePath(ident): TablePath,
+    Params(params): Params<LoadParams>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let snapshots = match params.snapshots.as_deref() {
+        None | Some("" | "all") => Snapshots::All,
+        Some("refs") => Snapshots::Refs,
+        Some(other) => {
+            return Err(ApiError::bad_request(format!(
+                "snapshots must be all or refs, and is {other:?}"
+            )));
+        }
+    };
+    // Whether the client has it already is told by the pointer alone.
+    if headers.contains_key(header::IF_NONE_MATCH)
+        && let Some(pointer) = state
+            .catalog
+            .metadata_location(&ident)
+            .await
+            .map_err(failed)?
+    {
+        let tag = tag(&state, &pointer, snapshots);
+        if matches(&headers, &tag) {
+            return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+        }
+    }
+    let table = state.committer.load(&ident).await.map_err(failed)?;
+    loaded(&state, &table, snapshots)
+}
+
+pub(super) async fn exists(
+    FromState(state): FromState<Arc<State>>,
+    TablePath(ident): TablePath,
+) -> Result<StatusCode, ApiError> {
+    match state.catalog.table_exists(&ident).await.map_err(failed)? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(ApiError::no_such(
+            Subject::Table,
+            format!("there is no table {ident}"),
+        )),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DropParams {
+    purge_requested: Option<String>,
+}
+
+pub(super) async fn drop(
+    FromState(state): FromState<Arc<State>>,
+    TablePath(ident): TablePath,
+    Params(params): Params<DropParams>,
+) -> Result<StatusCode, ApiError> {
+    let purge = match params.purge_requested.as_deref() {
+        None | Some("") => false,
+        // Python writes `True`.
+        Some(text) => match text.to_ascii_lowercase().as_str() {
+            "true" => true,
+            "false" => false,
+            _ => {
+                return Err(ApiError::bad_request(format!(
+                    "purgeRequested must be true or false, and is {text:?}"
+                )));
+            }
+        },
+    };
+    let catalog = state.catalog.clone();
+    to_the_end(async move {
+        let Err(error) = catalog.drop_table(&ident, purge).await else {
+            return Ok(StatusCode::NO_CONTENT);
+        };
+        // A purge whose files could not all be deleted has dropped the table nevertheless, and
+        // asking for it again would find nothing.
+        let gone = error.kind() == ErrorKind::Unavailable
+            && purge
+            && matches!(catalog.table_exists(&ident).await, Ok(false));
+        if gone {
+            tracing::warn!(%error, table = %ident, "a purged table leaves files behind");
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        Err(failed(error))
+    })
+    .await
+}
+
+pub(super) async fn rename(
+    FromState(state): FromState<Arc<State>>,
+    Body(request): Body<RenameTableRequest>,
+) -> Result<Response, ApiError> {
+    let RenameTableRequest {
+        source,
+        destination,
+    } = request;
+    if destination.namespace().is_empty() || source.namespace().is_empty() {
+        return Err(ApiError::bad_request("a table's name has a namespace"));
+    }
+    let object = Extension(Object(format!("{source} to {destination}")));
+    let catalog = state.catalog.clone();
+    to_the_end(async move {
+        let Err(error) = catalog.rename_table(&source, &destination).await else {
+            return Ok(());
+        };
+        // Either the table or the namespace to move it to is missing.
+        let namespace_missing = error.kind() == ErrorKind::NotFound
+            && catalog.table_exists(&source).await.is_ok_and(|there| there);
+        Err(match namespace_missing {
+            true => ApiError::of(Subject::Namespace, &error),
+            false => failed(error),
+        })
+    })
+    .await?;
+    Ok((object, StatusCode::NO_CONTENT).into_response())
+}
+
+pub(super) async fn register(
+    FromState(state): FromState<Arc<State>>,
+    NamespacePath(namespace): NamespacePath,
+    Body(request): Body<RegisterTableRequest>,
+) -> Result<Response, ApiError> {
+    let ident = TableIdent::new(namespace, request.name);
+    let object = Extension(Object(ident.to_string()));
+    let catalog = state.catalog.clone();
+    let (location, overwrite) = (request.metadata_location, request.overwrite);
+    let table = to_the_end(async move {
+        let registered = match overwrite {
+            true => catalog.register_over(&ident, &location).await,
+            false => catalog.register_table(&ident, &location).await,
+        };
+        let error = match registered {
+            Ok(table) => return Ok(table),
+            Err(error) => error,
+        };
+        if error.kind() != ErrorKind::NotFound {
+            return Err(failed(error));
+        }
+        // Either the namespace or the file is missing.
+        match catalog.load_namespace(ident.namespace()).await {
+            Err(_) => Err(ApiError::of(Subject::Namespace, &error)),
+            Ok(_) => Err(ApiError::bad_request(error.to_string())),
+        }
+    })
+    .await?;
+    let response = loaded(&state, &table, Snapshots::All)?;
+    Ok((object, response).into_response())
+}
+
+/// The answer with a table, its tag and what its files need.
+pub(super) fn loaded(
+    state: &State,
+    table: &Table,
+    snapshots: Snapshots,
+) -> Result<Response, ApiError> {
+    let pointer = table.metadata_location();
+    let tag = tag(state, pointer, snapshots);
+    let metadata = table.metadata().as_ref();
+    let body = match snapshots {
+        Snapshots::All => Json(with_settings(state, Some(pointer), metadata)).into_response(),
+        Snapshots::Refs => {
+            let metadata = only_refs(metadata)?;
+            Json(with_settings(state, Some(pointer), metadata)).into_response()
+        }
+    };
+    Ok(([(header::ETAG, tag)], body).into_response())
+}
+
+fn with_settings<M: Serialize>(
+    state: &State,
+    pointer: Option<&str>,
+    metadata: M,
+) -> LoadTableResult<M> {
+    let hand_out = &state.options.hand_out;
+    LoadTableResult {
+        metadata_location: pointer.map(str::to_string),
+        metadata,
+        config: hand_out.table(),
+        storage_credentials: hand_out.storage_credentials(state.catalog.warehouse()),
+    }
+}
+
+/// The metadata with the snapshots alone that a branch or a tag names.
+fn only_refs(metadata: &TableMetadata) -> Result<Value, ApiError> {
+    let internal = |error: serde_json::Error| {
+        let error = Error::internal("table metadata cannot be written as JSON").source_error(error);
+        failed(error)
+    };
+    let mut json = serde_json::to_value(metadata).map_err(internal)?;
+    let mut named: HashSet<i64> = HashSet::new();
+    if let Some(refs) = json.get("refs").and_then(Value::as_object) {
+        let ids = refs.values().filter_map(|named| named.get("snapshot-id"));
+        named.extend(ids.filter_map(Value::as_i64));
+    }
+    // Older metadata has a current snapshot and no refs.
+    named.extend(metadata.current_snapshot_id());
+    if let Some(snapshots) = json.get_mut("snapshots").and_then(Value::as_array_mut) {
+        snapshots.retain(|snapshot| {
+            let id = snapshot.get("snapshot-id").and_then(Value::as_i64);
+            id.is_some_and(|id| named.contains(&id))
+        });
+    }
+    Ok(json)
+}
+
+/// The tag of a table as it is answered now.
+///
+/// A metadata file never changes, so its location stands for its contents. The settings that go with
+/// the table are part of the answer: who has an older key must get the new one. The tag is weak,
+/// since answers may be compressed on the way.
+pub(super) fn tag(state: &State, pointer: &str, snapshots: Snapshots) -> HeaderValue {
+    let mut hash = Sha256::new();
+    hash.update(pointer.as_bytes());
+    hash.update(match snapshots {
+        Snapshots::All => b"\0all\0",
+        Snapshots::Refs => b"\0ref\0",
+    });
+    let mut settings: Vec<_> = state.options.hand_out.table().into_iter().collect();
+    settings.sort_unstable();
+    for (key, value) in settings {
+        hash.update(key.as_bytes());
+        hash.update([0]);
+        hash.update(value.as_bytes());
+        hash.update([0]);
+    }
+    let digest = hash.finalize();
+    let hex: String = digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    HeaderValue::from_str(&format!("W/\"{hex}\""))
+        .unwrap_or_else(|_| HeaderValue::from_static("W/\"unknown\""))
+}
+
+/// Whether the client already has what this tag stands for.
+fn matches(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let opaque = |tag: &str| {
+        let tag = tag.trim();
+        tag.strip_prefix("W/").unwrap_or(tag).to_string()
+    };
+    let Ok(ours) = tag.to_str().map(opaque) else {
+        return false;
+    };
+    headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|theirs| theirs.trim() == "*" || opaque(theirs) == ours)
+}
