@@ -34,8 +34,14 @@ pub const DEAD_LETTERS_WRITTEN: &str = "dead-letters-written";
 pub const BATCH_COMMITTED: &str = "batch-committed";
 /// A flow has ended, the next one has not begun.
 pub const BETWEEN_FLOWS: &str = "between-flows";
+/// The rows of a compaction are copied into new files, and nothing is committed.
+pub const ROWS_COPIED: &str = "rows-copied";
+/// Snapshots are removed from a table's metadata, and none of their files is deleted.
+pub const SNAPSHOTS_REMOVED: &str = "snapshots-removed";
+/// A file that no snapshot needs any more is deleted.
+pub const FILE_EXPIRED: &str = "file-expired";
 
-/// All points, in the order in which a commit passes them.
+/// All points, in the order in which a run passes them, then those of maintenance.
 pub const POINTS: &[&str] = &[
     TABLE_CREATED,
     DATA_FILE_WRITTEN,
@@ -49,6 +55,9 @@ pub const POINTS: &[&str] = &[
     COMMITTED,
     BATCH_COMMITTED,
     BETWEEN_FLOWS,
+    ROWS_COPIED,
+    SNAPSHOTS_REMOVED,
+    FILE_EXPIRED,
 ];
 
 /// Passes a point: aborts the process if it is armed and this is the pass it waits for.

@@ -257,6 +257,68 @@ impl MetricsProperties {
     }
 }
 
+/// `history.expire.*`: which snapshots are kept. What is not said is left open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HistoryProperties {
+    /// `history.expire.min-snapshots-to-keep`.
+    pub min_snapshots_to_keep: Option<u32>,
+    /// `history.expire.max-snapshot-age-ms`.
+    pub max_snapshot_age_ms: Option<i64>,
+    /// `history.expire.max-ref-age-ms`; branches and tags have no age limit where nothing is said.
+    pub max_ref_age_ms: Option<i64>,
+}
+
+impl HistoryProperties {
+    /// The settings of a table.
+    ///
+    /// # Errors
+    /// As [`WriteProperties::of`].
+    pub fn of(metadata: &TableMetadata) -> Result<Self> {
+        Self::parse(metadata.properties())
+    }
+
+    /// The settings in these properties.
+    ///
+    /// # Errors
+    /// As [`WriteProperties::of`].
+    pub fn parse(properties: &HashMap<String, String>) -> Result<Self> {
+        const MIN_SNAPSHOTS: &str = "history.expire.min-snapshots-to-keep";
+        let age = |key| -> Result<Option<i64>> {
+            let set = properties.contains_key(key);
+            let age = number(properties, key, 0_u64)?;
+            Ok(set.then_some(i64::try_from(age).unwrap_or(i64::MAX)))
+        };
+        Ok(Self {
+            min_snapshots_to_keep: match properties.contains_key(MIN_SNAPSHOTS) {
+                true => Some(positive(properties, MIN_SNAPSHOTS, 1)?),
+                false => None,
+            },
+            max_snapshot_age_ms: age("history.expire.max-snapshot-age-ms")?,
+            max_ref_age_ms: age("history.expire.max-ref-age-ms")?,
+        })
+    }
+
+    /// These settings, with others where they leave something open.
+    #[must_use]
+    pub fn or(&self, others: &Self) -> Self {
+        Self {
+            min_snapshots_to_keep: self.min_snapshots_to_keep.or(others.min_snapshots_to_keep),
+            max_snapshot_age_ms: self.max_snapshot_age_ms.or(others.max_snapshot_age_ms),
+            max_ref_age_ms: self.max_ref_age_ms.or(others.max_ref_age_ms),
+        }
+    }
+
+    /// How many snapshots of a branch are kept whatever their age; 1 where nothing is said.
+    pub fn min_snapshots(&self) -> u32 {
+        self.min_snapshots_to_keep.unwrap_or(1)
+    }
+
+    /// Up to which age snapshots are kept, in milliseconds; 5 days where nothing is said.
+    pub fn max_age(&self) -> i64 {
+        self.max_snapshot_age_ms.unwrap_or(5 * 24 * 60 * 60 * 1_000)
+    }
+}
+
 /// `commit.retry.*` and `commit.status-check.total-timeout-ms` of a table as a retry policy.
 ///
 /// # Errors

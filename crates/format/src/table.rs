@@ -162,21 +162,26 @@ impl Table {
     /// # Errors
     /// [`Internal`](crate::ErrorKind::Internal) if the metadata cannot be written as JSON.
     pub fn refs(&self) -> Result<BTreeMap<String, SnapshotReference>> {
-        // `TableMetadata` keeps its refs private; its JSON form has them.
-        #[derive(serde::Deserialize)]
-        struct Refs {
-            #[serde(default)]
-            refs: BTreeMap<String, SnapshotReference>,
-        }
-        let defect = |error: serde_json::Error| {
-            Error::internal("the refs of a table cannot be read").source_error(error)
-        };
-        let json = serde_json::to_vec(self.metadata.as_ref()).map_err(defect)?;
-        Ok(serde_json::from_slice::<Refs>(&json).map_err(defect)?.refs)
+        refs(&self.metadata).map_err(|error| error.with("table", &self.ident))
     }
 
     /// Starts a scan of this table's head.
     pub fn scan(&self) -> ScanBuilder<'_> {
         ScanBuilder::new(self)
     }
+}
+
+/// Branches and tags of metadata, by name.
+pub(crate) fn refs(metadata: &TableMetadata) -> Result<BTreeMap<String, SnapshotReference>> {
+    // `TableMetadata` keeps its refs private; its JSON form has them.
+    #[derive(serde::Deserialize)]
+    struct Refs {
+        #[serde(default)]
+        refs: BTreeMap<String, SnapshotReference>,
+    }
+    let defect = |error: serde_json::Error| {
+        Error::internal("the refs of a table cannot be read").source_error(error)
+    };
+    let json = serde_json::to_vec(metadata).map_err(defect)?;
+    Ok(serde_json::from_slice::<Refs>(&json).map_err(defect)?.refs)
 }

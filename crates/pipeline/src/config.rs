@@ -36,15 +36,21 @@
 //! [services.gold]               # how often gold tables follow silver ones, at most
 //! interval = "10s"
 //!
+//! [maintenance]                 # cron expressions, or "off"
+//! compact = "15 * * * *"
+//! expire = "0 2 * * 0"
+//! time-zone = "Europe/Berlin"
+//!
 //! [defaults]                    # properties of new tables
 //! write.target-file-size-bytes = "128MiB"
 //!
 //! [layers.gold]                 # of new tables in the namespace gold; they win over [defaults]
 //! write.parquet.compression-codec = "zstd"
+//! history.expire.max-snapshot-age-ms = "30d"
 //! ```
 //!
 //! Relative paths are relative to the project's folder. Properties whose names end in `-bytes` take
-//! sizes such as `128MiB`.
+//! sizes such as `128MiB`, those that end in `-ms` times such as `7d`.
 
 mod keys;
 mod overrides;
@@ -60,10 +66,13 @@ use berglake_format::properties::{TableDefaults, WriteProperties};
 use berglake_format::storage::{Location, S3Config, StorageConfig};
 use berglake_format::{Error, ErrorKind, Result, Secret};
 
+use roles::parse_duration;
 use settings::{Setting, Settings};
 
 pub use reference::{keys_reference, properties_reference};
-pub use roles::{Listen, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig};
+pub use roles::{
+    Listen, MaintenanceConfig, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig,
+};
 pub use settings::Origin;
 pub use show::{ShownSetting, mask_url};
 
@@ -102,6 +111,8 @@ pub struct Config {
     pub pipelines: String,
     /// The roles that follow sources and tables.
     pub services: ServicesConfig,
+    /// When tables are maintained.
+    pub maintenance: MaintenanceConfig,
     /// SQL over HTTP.
     pub query: QueryConfig,
     /// The catalog over REST.
@@ -181,9 +192,11 @@ impl Config {
         let pipelines = reader.text(&["project", "pipelines"])?;
         let connections = reader.connections()?;
         let services = reader.services()?;
+        let maintenance = reader.maintenance()?;
         let query = reader.query()?;
         let catalog_server = reader.catalog_server()?;
         reader.sizes()?;
+        reader.ages()?;
         let family = |section: &str| -> BTreeMap<String, String> {
             let all = reader.settings.0.iter();
             all.filter(|(path, _)| path.len() == 2 && path[0] == section)
@@ -221,6 +234,7 @@ impl Config {
             connections,
             pipelines,
             services,
+            maintenance,
             query,
             catalog_server,
             settings: reader.settings,
@@ -426,6 +440,33 @@ impl Reader<'_> {
         let name = named.map_or(String::new(), |(_, name)| name.clone());
         let path: Vec<&str> = [section].into_iter().chain(layer).chain([&*name]).collect();
         Err(self.at(&path, error))
+    }
+
+    /// Turns times such as `7d` into the numbers that properties in milliseconds have.
+    fn ages(&mut self) -> Result<()> {
+        let paths: Vec<Vec<String>> = self.settings.0.keys().cloned().collect();
+        for path in paths {
+            let is_property =
+                keys::find(&path).is_some_and(|known| known.kind == keys::Kind::Property);
+            let is_age = path
+                .last()
+                .is_some_and(|name| name.ends_with("-ms") && !name.contains(".column."));
+            let segments: Vec<&str> = path.iter().map(String::as_str).collect();
+            if !is_property || !is_age {
+                continue;
+            }
+            let value = self.text(&segments)?;
+            if value.trim().parse::<u64>().is_ok() {
+                continue;
+            }
+            let age = parse_duration(&value).ok_or_else(|| {
+                let error = Error::invalid(format!("{value:?} is no time"))
+                    .help("write a number of milliseconds, or one with ms, s, m, h or d, as in 7d");
+                self.at(&segments, error)
+            })?;
+            self.replace(&segments, &age.as_millis().to_string());
+        }
+        Ok(())
     }
 
     /// Turns sizes such as `128MiB` into the numbers that table properties have.

@@ -192,6 +192,11 @@ mean_file_size}]}, sizes in bytes.")]
         #[arg(value_name = "TABLE")]
         table: Option<String>,
     },
+    /// Keep tables healthy: compact files, let old snapshots expire
+    Maintain {
+        #[command(subcommand)]
+        command: MaintainCommand,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -208,6 +213,58 @@ Examples:
         #[arg(value_enum, value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MaintainCommand {
+    /// Show what would be done
+    #[command(after_help = "\
+Examples:
+  berglake maintain plan
+  berglake maintain plan --table silver.movies --operation expire
+  berglake maintain plan --output json | jq '.tables[] | {table, expire}'
+
+Writes nothing. Says of each snapshot why it stays, and which files would be rewritten and why.
+JSON: {tables: [{table, compact: {done: {snapshot_id, files, groups}}, expire: {done: {expired, kept,
+refs, files}}}]}; refused or failed instead of done, where a table does not want it or cannot be read.")]
+    Plan(Maintenance),
+    /// Do it
+    #[command(after_help = "\
+Examples:
+  berglake maintain run
+  berglake maintain run --table silver.movies --operation compact
+  berglake maintain run --operation compact --option rewrite-all=true
+  0 2 * * 0  berglake --project /srv/films maintain run        in a crontab
+
+Compacts first, then lets snapshots expire. Tables are settled one by one: what fails for one does not
+keep others from being maintained; exit code 1, or that of the errors if they agree. SIGTERM or Ctrl-C
+ends it when the files in hand are done, a second one at once; nothing is lost either way.
+JSON: {tables: [{table, compact: {done: {groups, not_begun}}, expire: {done: {expired, refs, files,
+files_deleted, files_left}}}], stopped}.")]
+    Run(Maintenance),
+}
+
+/// Which tables, and what to do to them.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Maintenance {
+    /// Only this table, as NAMESPACE.TABLE; can be repeated
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Vec<String>,
+    /// Only this operation; both where nothing is said
+    #[arg(long, value_enum, value_name = "OPERATION")]
+    pub(crate) operation: Option<MaintenanceOperation>,
+    /// An option of the compaction, over the table's own; can be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = key_value)]
+    pub(crate) option: Vec<(String, String)>,
+}
+
+/// What can be done to tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MaintenanceOperation {
+    /// Few files instead of many, and without deletes.
+    Compact,
+    /// Old snapshots go, and the files that only they needed.
+    Expire,
 }
 
 #[derive(Debug, Subcommand)]

@@ -33,6 +33,17 @@ impl From<ErrorKind> for Exit {
     }
 }
 
+impl Exit {
+    /// The code for the stable name of an error's kind, as reports have it.
+    pub(crate) fn of_kind(kind: &str) -> Self {
+        match kind {
+            "conflict" | "unknown-outcome" => Self::Conflict,
+            "unavailable" | "denied" => Self::Unavailable,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]
 pub(crate) enum Failure {

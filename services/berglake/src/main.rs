@@ -12,10 +12,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use berglake_format::{Error, failpoint};
+use berglake_maintenance::Stop;
 use clap::Parser;
 use tokio::runtime::Runtime;
 
-use cli::{Arguments, Command, ConfigCommand, Global, LogFormat};
+use cli::{Arguments, Command, ConfigCommand, Global, LogFormat, MaintainCommand};
 use exit::{Failure, Outcome};
 
 /// How long work on other threads may take to end after an interruption.
@@ -78,6 +79,16 @@ fn dispatch(runtime: &Runtime, arguments: &Arguments) -> Outcome {
         Command::Info { table } => {
             until_interrupted(runtime, commands::info::run(global, table.as_deref()))
         }
+        Command::Maintain { command } => match command {
+            MaintainCommand::Plan(what) => {
+                until_interrupted(runtime, commands::maintain::plan(global, what))
+            }
+            MaintainCommand::Run(what) => {
+                let stop = Stop::new();
+                let command = commands::maintain::run(global, what, &stop);
+                until_settled(runtime, &stop, command)
+            }
+        },
         Command::Sql(sql) => match commands::sql::given(sql).map_err(Failure::usage)? {
             Some(text) => until_interrupted(runtime, commands::sql::run(global, sql, &text)),
             None => shell::run(runtime, global, sql),
@@ -91,6 +102,26 @@ fn until_interrupted(runtime: &Runtime, command: impl Future<Output = Outcome>) 
     runtime.block_on(async {
         tokio::select! {
             outcome = command => outcome,
+            () = interrupted() => Err(Failure::Interrupted),
+        }
+    })
+}
+
+/// Runs a command until it ends. The first interruption asks it to end where that is clean, the second
+/// is as [`until_interrupted`].
+fn until_settled(
+    runtime: &Runtime,
+    stop: &Stop,
+    command: impl Future<Output = Outcome>,
+) -> Outcome {
+    runtime.block_on(async {
+        let mut command = std::pin::pin!(command);
+        tokio::select! {
+            outcome = &mut command => return outcome,
+            () = interrupted() => stop.ask(),
+        }
+        tokio::select! {
+            outcome = &mut command => outcome.and(Err(Failure::Interrupted)),
             () = interrupted() => Err(Failure::Interrupted),
         }
     })

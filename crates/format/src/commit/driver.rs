@@ -335,7 +335,7 @@ impl Attempt {
                     table: table.clone(),
                     snapshot_id: match planned.mark {
                         super::Mark::Snapshot(id) => Some(id),
-                        super::Mark::Property { .. } => None,
+                        super::Mark::Property { .. } | super::Mark::Removed { .. } => None,
                     },
                 },
                 None => Applied::Unchanged(table.clone()),

@@ -24,6 +24,7 @@ mod memory;
 pub mod metadata_file;
 mod telemetry;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -66,6 +67,9 @@ impl TableChange {
                 )));
             }
         }
+        if let Some(reason) = self.orphaned_ref(current)? {
+            return Ok(Err(reason));
+        }
         let mut builder = current
             .clone()
             .into_builder(Some(current_location.to_string()));
@@ -79,6 +83,45 @@ impl TableChange {
             .build()
             .map_err(|error| Error::from(error).with("table", &self.ident))?;
         Ok(Ok(built.metadata))
+    }
+
+    /// A branch or tag that would lose its snapshot. No requirement can say that there is none, and
+    /// the metadata builder would drop the ref without a word.
+    fn orphaned_ref(&self, current: &TableMetadata) -> Result<Option<ConflictReason>> {
+        let removed: HashSet<i64> = self
+            .updates
+            .iter()
+            .filter_map(|update| match update {
+                TableUpdate::RemoveSnapshots { snapshot_ids } => Some(snapshot_ids),
+                _ => None,
+            })
+            .flatten()
+            .copied()
+            .collect();
+        if removed.is_empty() {
+            return Ok(None);
+        }
+        let moved: HashSet<&str> = self
+            .updates
+            .iter()
+            .filter_map(|update| match update {
+                TableUpdate::RemoveSnapshotRef { ref_name }
+                | TableUpdate::SetSnapshotRef { ref_name, .. } => Some(ref_name.as_str()),
+                _ => None,
+            })
+            .collect();
+        let refs = crate::table::refs(current)?;
+        Ok(refs
+            .iter()
+            .find(|(name, reference)| {
+                removed.contains(&reference.snapshot_id) && !moved.contains(name.as_str())
+            })
+            .map(|(name, reference)| {
+                ConflictReason::Requirement(format!(
+                    "the ref {name} needs snapshot {}",
+                    reference.snapshot_id
+                ))
+            }))
     }
 }
 
@@ -174,6 +217,14 @@ pub enum Mark {
         /// The unique value.
         value: String,
     },
+    /// What the commit removes. It makes no difference whether it was this commit or another that
+    /// removed it, so its absence is mark enough.
+    Removed {
+        /// Snapshots by their ids.
+        snapshots: Vec<i64>,
+        /// Branches and tags by their names.
+        refs: Vec<String>,
+    },
 }
 
 impl Mark {
@@ -182,6 +233,15 @@ impl Mark {
         match self {
             Self::Snapshot(id) => table.metadata().snapshot_by_id(*id).is_some(),
             Self::Property { key, value } => table.metadata().properties().get(key) == Some(value),
+            Self::Removed { snapshots, refs } => {
+                let metadata = table.metadata();
+                snapshots
+                    .iter()
+                    .all(|id| metadata.snapshot_by_id(*id).is_none())
+                    && refs
+                        .iter()
+                        .all(|name| metadata.snapshot_for_ref(name).is_none())
+            }
         }
     }
 }

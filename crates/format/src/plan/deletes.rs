@@ -146,7 +146,7 @@ impl DeleteIndex {
 }
 
 /// The one data file that a position-delete file is about, where metadata says so.
-fn target_of(delete: &DataFile) -> Option<String> {
+pub(crate) fn target_of(delete: &DataFile) -> Option<String> {
     if let Some(path) = delete.referenced_data_file() {
         return Some(path);
     }

@@ -19,6 +19,7 @@ use crate::snapshot::manifests::{load_entries, load_list};
 use crate::{Error, Result, Table, task};
 
 pub use appended::appended_rows;
+pub(crate) use deletes::target_of;
 pub(crate) use select::snapshot;
 
 use deletes::DeleteIndex;
@@ -147,6 +148,13 @@ pub struct DeleteFile {
     pub file: DataFile,
     /// Its data sequence number.
     pub sequence_number: i64,
+}
+
+impl DeleteFile {
+    /// The one data file that it is about, where metadata says so: the path as the writer spelled it.
+    pub fn data_file(&self) -> Option<String> {
+        target_of(&self.file)
+    }
 }
 
 /// One data file to read, with the deletes that apply to it.

@@ -11,7 +11,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt};
-use iceberg::metadata_columns::{RESERVED_FIELD_ID_FILE, RESERVED_FIELD_ID_POS};
+use iceberg::metadata_columns::{
+    RESERVED_FIELD_ID_FILE, RESERVED_FIELD_ID_POS, last_updated_sequence_number_field, row_id_field,
+};
+use iceberg::spec::NestedFieldRef;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::Result;
@@ -29,6 +32,9 @@ pub struct ReadOptions {
     pub batch_size: usize,
     /// Adds the columns `_file` (string) and `_pos` (long), the row's place in its data file.
     pub positions: bool,
+    /// Adds the columns `_row_id` and `_last_updated_sequence_number` (long, NULL where a row has
+    /// none): the row lineage of format version 3.
+    pub lineage: bool,
     /// Files that are read at the same time. Batches keep the order of the tasks at 1.
     pub concurrency: usize,
 }
@@ -38,6 +44,7 @@ impl Default for ReadOptions {
         Self {
             batch_size: 8_192,
             positions: false,
+            lineage: false,
             concurrency: 1,
         }
     }
@@ -54,25 +61,53 @@ pub const POS_COLUMN: &str = "_pos";
 /// [`Unsupported`](crate::ErrorKind::Unsupported) for a type without Arrow form, with the column.
 pub fn schema(plan: &ScanPlan, options: ReadOptions) -> Result<SchemaRef> {
     let columns = crate::schema::to_arrow(&plan.schema)?;
-    if !options.positions {
+    if !options.positions && !options.lineage {
         return Ok(columns);
     }
-    let metadata_column = |name, ty, id: i32| {
+    let metadata_column = |name: &str, ty, id: i32, nullable| {
         let id = [(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string())];
-        Arc::new(Field::new(name, ty, false).with_metadata(id.into()))
+        Arc::new(Field::new(name, ty, nullable).with_metadata(id.into()))
     };
     let mut fields = columns.fields().to_vec();
-    fields.push(metadata_column(
-        FILE_COLUMN,
-        DataType::Utf8,
-        RESERVED_FIELD_ID_FILE,
-    ));
-    fields.push(metadata_column(
-        POS_COLUMN,
-        DataType::Int64,
-        RESERVED_FIELD_ID_POS,
-    ));
+    if options.lineage {
+        for field in lineage_fields() {
+            fields.push(metadata_column(
+                &field.name,
+                DataType::Int64,
+                field.id,
+                true,
+            ));
+        }
+    }
+    if options.positions {
+        fields.push(metadata_column(
+            FILE_COLUMN,
+            DataType::Utf8,
+            RESERVED_FIELD_ID_FILE,
+            false,
+        ));
+        fields.push(metadata_column(
+            POS_COLUMN,
+            DataType::Int64,
+            RESERVED_FIELD_ID_POS,
+            false,
+        ));
+    }
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The fields of row lineage as data files may have them: the row's id, and the sequence number of
+/// the snapshot that last changed it (specification, "Row Lineage").
+pub(crate) fn lineage_fields() -> [NestedFieldRef; 2] {
+    let optional = |field: &NestedFieldRef| {
+        let mut field = field.as_ref().clone();
+        field.required = false;
+        Arc::new(field)
+    };
+    [
+        optional(row_id_field()),
+        optional(last_updated_sequence_number_field()),
+    ]
 }
 
 /// Reads all tasks of a plan. The residual filter is *not* applied to rows.

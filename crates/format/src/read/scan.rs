@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int64Type;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use iceberg::spec::{Literal, SchemaRef, Transform};
 use tokio::sync::mpsc;
@@ -93,6 +94,12 @@ impl FileScan {
             .map(Wanted::new)
             .collect::<Result<Vec<_>>>()?;
         let projected = wanted.len();
+        if options.lineage {
+            for field in &super::lineage_fields() {
+                wanted.push(Wanted::new(field)?);
+            }
+        }
+        let read = wanted.len();
         if let Some(equality) = &equality {
             wanted.extend(equality.columns().cloned());
         }
@@ -104,8 +111,12 @@ impl FileScan {
             positions,
         }) = rows.try_next().await?
         {
-            let keys = columns.split_off(projected);
+            let keys = columns.split_off(read);
+            let own = columns.split_off(projected);
             let count = positions.len();
+            if options.lineage {
+                columns.extend(lineage(&task, &own, &positions)?);
+            }
             if options.positions {
                 columns.push(constant::text(path, count));
                 columns.push(Arc::new(positions));
@@ -127,6 +138,30 @@ impl FileScan {
         }
         Ok(())
     }
+}
+
+/// The lineage of rows: what the file says of a row, else what the row inherits from its file.
+fn lineage(task: &ScanTask, own: &[ArrayRef], positions: &Int64Array) -> Result<[ArrayRef; 2]> {
+    let [ids, updated] = own else {
+        return Err(Error::internal("the columns of row lineage are missing"));
+    };
+    let ids = ids.as_primitive::<Int64Type>();
+    let updated = updated.as_primitive::<Int64Type>();
+    let first = task.file.first_row_id();
+    let inherited = positions
+        .values()
+        .iter()
+        .map(|position| first.and_then(|first| first.checked_add(*position)));
+    let ids: Int64Array = ids
+        .iter()
+        .zip(inherited)
+        .map(|(own, inherited)| own.or(inherited))
+        .collect();
+    let updated: Int64Array = updated
+        .iter()
+        .map(|own| own.or(Some(task.sequence_number)))
+        .collect();
+    Ok([Arc::new(ids), Arc::new(updated)])
 }
 
 fn batch(

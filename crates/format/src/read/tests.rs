@@ -93,6 +93,7 @@ async fn positions_are_those_of_the_file_also_behind_deletes() {
         batch_size: 3,
         positions: true,
         concurrency: 1,
+        ..ReadOptions::default()
     };
     let batches = read_plan(&plan, options).await.unwrap();
     assert_eq!(ids(&batches), vec![1, 2, 3, 4, 7, 8, 9]);
@@ -638,6 +639,7 @@ async fn concurrency_reads_the_same_rows() {
             batch_size: 7,
             concurrency,
             positions: false,
+            ..ReadOptions::default()
         };
         let mut read = ids(&read_plan(&plan, options).await.unwrap());
         if concurrency > 1 {
@@ -749,6 +751,7 @@ async fn check(model: &Model, version: FormatVersion) {
         batch_size: model.batch,
         positions: true,
         concurrency: 1,
+        ..ReadOptions::default()
     };
     let batches = read_plan(&plan, options).await.unwrap();
     let mut found = BTreeSet::new();

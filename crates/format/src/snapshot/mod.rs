@@ -5,8 +5,10 @@
 //! manifest list (specification, "Sequence Number Inheritance"), so manifests survive a retry of the
 //! same plan; a conflict plans anew all the same, because its validations must be repeated.
 
+mod expire;
 pub(crate) mod manifests;
 mod producer;
+mod rewrite;
 mod summary;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +21,12 @@ use crate::commit::{Operation, PlannedChange};
 use crate::plan::{ScanBuilder, ScanTask};
 use crate::write::WrittenFile;
 use crate::{Error, ErrorKind, Result, Table};
+
+pub use expire::{
+    ExpireSnapshots, ExpiredSnapshot, ExpiryPlan, KeptSnapshot, NeededSnapshots, Reason,
+    check_collectable,
+};
+pub use rewrite::RewriteFiles;
 
 use producer::{Producer, Removals};
 

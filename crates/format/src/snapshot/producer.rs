@@ -16,6 +16,7 @@ use super::manifests::{load_entries, load_list};
 use super::summary::SummaryBuilder;
 use super::{CommitNotes, NextSnapshot};
 use crate::commit::{Mark, PlannedChange, TableChange};
+use crate::plan::target_of;
 use crate::storage::{Location, normalize};
 use crate::write::WrittenFile;
 use crate::{Error, Result, Table, failpoint};
@@ -30,6 +31,15 @@ pub(super) struct Removals {
     pub(super) everything: bool,
     data_files: HashSet<String>,
     vectors_of: HashSet<String>,
+    delete_files: HashSet<DeleteKey>,
+}
+
+/// What tells delete files apart: many deletion vectors share one Puffin file.
+pub(super) type DeleteKey = (String, Option<i64>);
+
+/// The key of a delete file.
+pub(super) fn delete_key(file: &DataFile) -> DeleteKey {
+    (normalize(file.file_path()), file.content_offset())
 }
 
 impl Removals {
@@ -43,8 +53,16 @@ impl Removals {
         self.vectors_of.insert(normalize(data_file));
     }
 
+    /// Removes a delete file, whatever it applies to.
+    pub(super) fn delete_file(&mut self, file: &DataFile) {
+        self.delete_files.insert(delete_key(file));
+    }
+
     fn none(&self) -> bool {
-        !self.everything && self.data_files.is_empty() && self.vectors_of.is_empty()
+        !self.everything
+            && self.data_files.is_empty()
+            && self.vectors_of.is_empty()
+            && self.delete_files.is_empty()
     }
 
     fn concerns(&self, manifest: &ManifestFile) -> bool {
@@ -58,10 +76,15 @@ impl Removals {
         if self.everything {
             return true;
         }
+        if file.content_type() != DataContentType::Data
+            && !self.delete_files.is_empty()
+            && self.delete_files.contains(&delete_key(file))
+        {
+            return true;
+        }
         match file.content_type() {
             DataContentType::Data => self.data_files.contains(&normalize(file.file_path())),
-            DataContentType::PositionDeletes => file
-                .referenced_data_file()
+            DataContentType::PositionDeletes => target_of(file)
                 .map(|path| normalize(&path))
                 .is_some_and(|path| {
                     self.data_files.contains(&path)
@@ -73,6 +96,14 @@ impl Removals {
     }
 }
 
+/// A file that the snapshot adds.
+#[derive(Debug, Clone)]
+struct NewFile {
+    file: DataFile,
+    /// Its data sequence number, where it does not inherit that of the snapshot.
+    sequence_number: Option<i64>,
+}
+
 /// Collects the files of one new snapshot of `main` and writes its metadata.
 pub(super) struct Producer<'a> {
     base: &'a Table,
@@ -81,8 +112,8 @@ pub(super) struct Producer<'a> {
     io: FileIO,
     folder: Location,
     attempt: Uuid,
-    data: BTreeMap<i32, Vec<DataFile>>,
-    deletes: BTreeMap<i32, Vec<DataFile>>,
+    data: BTreeMap<i32, Vec<NewFile>>,
+    deletes: BTreeMap<i32, Vec<NewFile>>,
     summary: SummaryBuilder,
     written: Vec<String>,
 }
@@ -111,13 +142,34 @@ impl<'a> Producer<'a> {
     }
 
     pub(super) fn add_data(&mut self, files: impl IntoIterator<Item = WrittenFile>) -> Result<()> {
+        self.add_data_of(files, None)
+    }
+
+    /// Adds data files with the rows of older files: deletes that are newer than this sequence
+    /// number apply to them.
+    pub(super) fn add_rewritten(
+        &mut self,
+        files: impl IntoIterator<Item = WrittenFile>,
+        sequence_number: i64,
+    ) -> Result<()> {
+        self.add_data_of(files, Some(sequence_number))
+    }
+
+    fn add_data_of(
+        &mut self,
+        files: impl IntoIterator<Item = WrittenFile>,
+        sequence_number: Option<i64>,
+    ) -> Result<()> {
         for WrittenFile { file, spec_id } in files {
             if file.content_type() != DataContentType::Data {
                 return Err(Error::invalid("a delete file was given as a data file")
                     .with("path", file.file_path()));
             }
             self.summary.added(&file, spec_id);
-            self.data.entry(spec_id).or_default().push(file);
+            self.data.entry(spec_id).or_default().push(NewFile {
+                file,
+                sequence_number,
+            });
         }
         Ok(())
     }
@@ -132,7 +184,10 @@ impl<'a> Producer<'a> {
                     .with("path", file.file_path()));
             }
             self.summary.added(&file, spec_id);
-            self.deletes.entry(spec_id).or_default().push(file);
+            self.deletes.entry(spec_id).or_default().push(NewFile {
+                file,
+                sequence_number: None,
+            });
         }
         Ok(())
     }
@@ -171,10 +226,10 @@ impl<'a> Producer<'a> {
             for (spec_id, files) in files {
                 for chunk in files.chunks(ENTRIES_PER_MANIFEST) {
                     let mut writer = self.manifest_writer(spec_id, content)?;
-                    for file in chunk {
+                    for new in chunk {
                         // A negative number means: inherit that of the manifest.
                         writer
-                            .add_file(file.clone(), -1)
+                            .add_file(new.file.clone(), new.sequence_number.unwrap_or(-1))
                             .map_err(|error| self.error(error))?;
                     }
                     manifests.push(

@@ -18,13 +18,14 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use futures::stream::{self, StreamExt};
-use iceberg::spec::DataFile;
+use iceberg::spec::{DataFile, Schema, SchemaRef, Struct};
 use tokio::task::JoinSet;
 
 pub use deletes::{DeletedRows, write_deletes};
 pub use route::check_partitioning;
 
-use crate::properties::WriteProperties;
+use crate::properties::{MetricsMode, WriteProperties};
+use crate::read::lineage_fields;
 use crate::storage::Location;
 use crate::{Error, Result, Table};
 
@@ -98,9 +99,35 @@ impl DataWriter {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_properties(table: &Table, properties: &WriteProperties) -> Result<Self> {
+        Self::with_schema(table, properties, table.schema().clone())
+    }
+
+    /// A writer of rows that keep their lineage: behind the table's columns, batches have `_row_id`
+    /// and `_last_updated_sequence_number`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn with_lineage(table: &Table, properties: &WriteProperties) -> Result<Self> {
+        let schema = table.schema();
+        let fields = schema.as_struct().fields().iter().cloned();
+        let with_lineage = Schema::builder()
+            .with_schema_id(schema.schema_id())
+            .with_identifier_field_ids(schema.identifier_field_ids())
+            .with_fields(fields.chain(lineage_fields()))
+            .build()
+            .map_err(|error| Error::from(error).with("table", table.ident()))?;
+        let mut properties = properties.clone();
+        for field in lineage_fields() {
+            // The table's schema has no such columns, so nobody could read metrics of them.
+            let columns = &mut properties.metrics.columns;
+            columns.insert(field.name.clone(), MetricsMode::None);
+        }
+        Self::with_schema(table, &properties, Arc::new(with_lineage))
+    }
+
+    fn with_schema(table: &Table, properties: &WriteProperties, schema: SchemaRef) -> Result<Self> {
         let at = |error: Error| error.with("table", table.ident());
         let metadata = table.metadata();
-        let schema = metadata.current_schema().clone();
         let spec = metadata.default_partition_spec();
         let conformer = Conformer::new(schema.clone()).map_err(at)?;
         let shape = Shape::new(
@@ -296,6 +323,23 @@ impl DataWriter {
         }
         discard(&self.table, &self.done).await;
     }
+}
+
+/// The name of a partition: its folder below the data of a table, such as `day=2026-01-31/region=eu`;
+/// empty for a table without partitions.
+///
+/// # Errors
+/// [`Corrupt`](crate::ErrorKind::Corrupt) for a spec that the table does not have.
+pub fn partition_name(table: &Table, spec_id: i32, values: &Struct) -> Result<String> {
+    let spec = table
+        .metadata()
+        .partition_spec_by_id(spec_id)
+        .ok_or_else(|| {
+            Error::corrupt("the table has no such partition spec")
+                .with("table", table.ident())
+                .with("spec-id", spec_id)
+        })?;
+    route::folder(spec, table.schema(), values)
 }
 
 /// A name that no other file has.

@@ -29,7 +29,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -42,6 +42,9 @@ use uuid::Uuid;
 
 use crate::files::SourceFile;
 use record::{Cached, decode_cached, decode_delta, encode_cached, encode_delta};
+
+/// What the keys of all records begin with.
+const KEY_PREFIX: &str = "berglake.flow.";
 
 /// The name of a flow, unique among the flows into one table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +72,21 @@ impl FlowId {
 
     /// The key of the flow's records, in snapshot summaries and in table properties.
     pub fn key(&self) -> String {
-        format!("berglake.flow.{}", self.0)
+        format!("{KEY_PREFIX}{}", self.0)
+    }
+
+    /// The flows that have left a record in a table, in its properties or in a snapshot that it still
+    /// has.
+    pub fn all_of(metadata: &TableMetadata) -> BTreeSet<Self> {
+        let in_summaries = metadata
+            .snapshots()
+            .flat_map(|snapshot| snapshot.summary().additional_properties.keys());
+        metadata
+            .properties()
+            .keys()
+            .chain(in_summaries)
+            .filter_map(|key| Self::new(key.strip_prefix(KEY_PREFIX)?).ok())
+            .collect()
     }
 }
 

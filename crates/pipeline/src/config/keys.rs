@@ -239,6 +239,36 @@ pub(super) static KNOWN: &[Known] = &[
         "How long a role may take to finish or abandon its batch after SIGTERM.",
     ),
     key(
+        &["maintenance", "compact"],
+        Kind::Text,
+        Some("15 * * * *"),
+        "When maintenance compacts tables, as a cron expression, or `off`.",
+    ),
+    key(
+        &["maintenance", "expire"],
+        Kind::Text,
+        Some("45 2 * * *"),
+        "When maintenance expires snapshots, as a cron expression, or `off`.",
+    ),
+    key(
+        &["maintenance", "time-zone"],
+        Kind::Text,
+        Some("UTC"),
+        "The time zone in which the two are meant.",
+    ),
+    key(
+        &["maintenance", "retries"],
+        Kind::Count,
+        Some("3"),
+        "How often maintenance that failed is tried again.",
+    ),
+    key(
+        &["maintenance", "retry-delay"],
+        Kind::Duration,
+        Some("5m"),
+        "The wait before it is.",
+    ),
+    key(
         &["defaults", ANY],
         Kind::Property,
         None,
@@ -411,6 +441,26 @@ pub(super) static PROPERTIES: &[Property] = &[
         "",
         "The table for records that could not be read.",
     ),
+    property(
+        "berglake.compact.min-input-files",
+        "5",
+        "From how many files on a partition is compacted whatever their size; for more see [Maintenance](maintenance.md).",
+    ),
+    property(
+        "berglake.compact.target-file-size-bytes",
+        "that of writers",
+        "Size of compacted files.",
+    ),
+    property(
+        "history.expire.max-snapshot-age-ms",
+        "5d",
+        "How old a snapshot becomes before maintenance expires it.",
+    ),
+    property(
+        "history.expire.min-snapshots-to-keep",
+        "1",
+        "How many snapshots stay whatever their age.",
+    ),
     property("berglake.batch.max-files", "1000", "Files per commit."),
     property(
         "berglake.batch.max-bytes",
@@ -422,8 +472,6 @@ pub(super) static PROPERTIES: &[Property] = &[
         "2000000",
         "Rows of a source table per commit; those of one snapshot are taken together.",
     ),
-    kept("history.expire.max-snapshot-age-ms"),
-    kept("history.expire.min-snapshots-to-keep"),
     kept("read.split.metadata-target-size"),
     kept("read.split.open-file-cost"),
     kept("read.split.planning-lookback"),

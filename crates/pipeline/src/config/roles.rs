@@ -126,7 +126,37 @@ pub struct ServicesConfig {
     pub shutdown_timeout: Duration,
 }
 
+/// When tables are maintained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaintenanceConfig {
+    /// When files are compacted, as a cron expression; never where it is `off`.
+    pub compact: Option<String>,
+    /// When snapshots expire, as a cron expression; never where it is `off`.
+    pub expire: Option<String>,
+    /// The time zone in which the expressions are meant.
+    pub time_zone: String,
+    /// How often a run that has failed is tried again before its next time.
+    pub retries: u64,
+    /// How long after the failure.
+    pub retry_delay: Duration,
+}
+
 impl Reader<'_> {
+    pub(super) fn maintenance(&mut self) -> Result<MaintenanceConfig> {
+        let mut schedule = |name| -> Result<Option<String>> {
+            let text = self.text(&["maintenance", name])?;
+            Ok((text.trim() != "off").then_some(text))
+        };
+        let (compact, expire) = (schedule("compact")?, schedule("expire")?);
+        Ok(MaintenanceConfig {
+            compact,
+            expire,
+            time_zone: self.text(&["maintenance", "time-zone"])?,
+            retries: self.count(&["maintenance", "retries"])?,
+            retry_delay: self.duration(&["maintenance", "retry-delay"])?,
+        })
+    }
+
     pub(super) fn services(&mut self) -> Result<ServicesConfig> {
         Ok(ServicesConfig {
             bronze: self.worker("bronze")?,
@@ -224,7 +254,7 @@ impl Reader<'_> {
 }
 
 /// A time with its unit.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);

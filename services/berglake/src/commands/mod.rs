@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod history;
 pub(crate) mod info;
 pub(crate) mod init;
+pub(crate) mod maintain;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod sql;

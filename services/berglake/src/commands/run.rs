@@ -37,13 +37,8 @@ pub(crate) async fn run(global: &Global, arguments: &RunArguments) -> Outcome {
 fn exit_of(report: &RunReport) -> Exit {
     let mut kinds = report.flows.iter().filter_map(|flow| flow.error_kind);
     let first = kinds.next().unwrap_or_default();
-    let exit = |kind: &str| match kind {
-        "conflict" | "unknown-outcome" => Exit::Conflict,
-        "unavailable" | "denied" => Exit::Unavailable,
-        _ => Exit::Failed,
-    };
-    if kinds.all(|kind| exit(kind) == exit(first)) {
-        exit(first)
+    if kinds.all(|kind| Exit::of_kind(kind) == Exit::of_kind(first)) {
+        Exit::of_kind(first)
     } else {
         Exit::Failed
     }

@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use crate::support::Project;
 
+mod maintenance;
+
 /// One file per commit into bronze, and several commits into silver: a run that is killed has done
 /// some of its commits and not the others.
 const PIPELINE: &str = "
@@ -255,7 +257,13 @@ impl Lake {
     /// Runs to a point and dies there.
     #[track_caller]
     fn die_at(&self, point: &str, pass: u64) {
-        let mut command = self.project.command(&["run"]);
+        self.die_in(&["run"], point, pass);
+    }
+
+    /// Does something up to a point and dies there.
+    #[track_caller]
+    fn die_in(&self, arguments: &[&str], point: &str, pass: u64) {
+        let mut command = self.project.command(arguments);
         command.env(failpoint::VARIABLE, format!("{point}:{pass}"));
         let output = command.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -289,7 +297,9 @@ fn need_failpoints() {
 fn every_point_is_killed_at() {
     let mut points: Vec<&str> = KILLS.iter().map(|(point, _)| *point).collect();
     points.push(failpoint::TABLE_CREATED);
+    points.extend(maintenance::KILLS.iter().map(|(point, _)| *point));
     points.sort_unstable();
+    points.dedup();
     let mut known = failpoint::POINTS.to_vec();
     known.sort_unstable();
     assert_eq!(points, known);

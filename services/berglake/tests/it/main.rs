@@ -13,5 +13,6 @@ mod commands;
 mod dependencies;
 mod documents;
 mod kill;
+mod maintain;
 mod support;
 mod telemetry;

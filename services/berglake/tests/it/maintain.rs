@@ -1,0 +1,125 @@
+//! `berglake maintain`
+
+use serde_json::Value;
+
+use crate::support::Project;
+
+const PIPELINE: &str = "
+CREATE OR REFRESH STREAMING TABLE bronze.raw
+  TBLPROPERTIES ('berglake.batch.max-files' = '1')
+  AS SELECT * FROM STREAM read_files('data/*.ndjson', schema => 'k BIGINT, v BIGINT');
+CREATE OR REFRESH STREAMING TABLE silver.clean;
+CREATE FLOW clean AS AUTO CDC INTO silver.clean FROM STREAM(bronze.raw) KEYS (k) SEQUENCE BY v
+  COLUMNS (k, v) STORED AS SCD TYPE 1;
+";
+
+fn project(files: usize) -> Project {
+    let project = Project::with_pipeline(PIPELINE);
+    for i in 0..files {
+        let text = format!("{{\"k\": {i}, \"v\": 1}}\n{{\"k\": 0, \"v\": {i}}}\n");
+        project.write(&format!("data/{i}.ndjson"), &text);
+    }
+    project.run(&["run"]).ok();
+    project
+}
+
+fn json(project: &Project, arguments: &[&str]) -> Value {
+    let arguments = [arguments, &["--output", "json"]].concat();
+    serde_json::from_str(&project.run(&arguments).ok()).unwrap()
+}
+
+#[test]
+fn a_plan_changes_nothing_and_a_run_does_what_it_says() {
+    let project = project(6);
+    let plan = json(&project, &["maintain", "plan"]);
+    let tables = plan["tables"].as_array().unwrap();
+    assert_eq!(tables.len(), 2);
+    assert_eq!(tables[0]["table"], "bronze.raw");
+    let groups = &tables[0]["compact"]["done"]["groups"];
+    assert_eq!(groups[0]["files"].as_array().unwrap().len(), 6);
+    assert_eq!(groups[0]["reason"], "files");
+    assert_eq!(tables[0]["expire"]["done"]["expired"], Value::Array(vec![]));
+    assert_eq!(plan, json(&project, &["maintain", "plan"]));
+    let text = project.run(&["maintain", "plan"]).ok();
+    assert!(
+        text.contains("6 of 6 files in 1 groups, into about 1"),
+        "{text}"
+    );
+
+    let before = project.rows("SELECT k, v FROM bronze.raw ORDER BY k, v");
+    let report = json(&project, &["maintain", "run"]);
+    assert_eq!(
+        report["tables"][0]["compact"]["done"]["groups"][0]["outcome"],
+        "committed"
+    );
+    assert_eq!(report["stopped"], false);
+    assert_eq!(
+        project.rows("SELECT k, v FROM bronze.raw ORDER BY k, v"),
+        before
+    );
+    let files = project.rows("SELECT count(*) AS n FROM bronze.raw$files");
+    assert_eq!(files[0]["n"], 1);
+    // Nothing is new to the flow that reads the table.
+    let run = json(&project, &["run"]);
+    for flow in run["flows"].as_array().unwrap() {
+        assert_eq!(flow["rows_read"].as_u64().unwrap_or(0), 0, "{flow}");
+    }
+}
+
+#[test]
+fn one_table_and_one_operation_can_be_asked_for() {
+    let project = project(6);
+    let old = ["--set", "defaults.history.expire.max-snapshot-age-ms=0"];
+    let expire = [
+        "maintain",
+        "run",
+        "--operation",
+        "expire",
+        "--table",
+        "silver.clean",
+    ];
+    let report = json(&project, &[&old[..], &expire].concat());
+    let tables = report["tables"].as_array().unwrap();
+    assert_eq!(tables.len(), 1);
+    assert_eq!(tables[0].get("compact"), None);
+    assert!(tables[0]["expire"]["done"]["files_left"] == 0, "{report}");
+    let again = json(
+        &project,
+        &[
+            "maintain",
+            "plan",
+            "--table",
+            "bronze.raw",
+            "--operation",
+            "compact",
+        ],
+    );
+    assert_eq!(again["tables"][0]["compact"]["done"]["files"], 6);
+}
+
+#[test]
+fn what_is_asked_for_wrongly_is_an_error_that_says_so() {
+    let project = project(1);
+    for (arguments, code, message) in [
+        (
+            &["maintain", "run", "--table", "silver.claen"][..],
+            1,
+            "did you mean silver.clean",
+        ),
+        (
+            &["maintain", "run", "--operation", "vacuum"][..],
+            2,
+            "possible values",
+        ),
+        (
+            &["maintain", "run", "--option", "min-input-file=2"][..],
+            2,
+            "did you mean min-input-files",
+        ),
+    ] {
+        let ran = project.run(arguments);
+        assert_eq!(ran.code, Some(code), "{arguments:?}: {}", ran.stderr);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains(message), "{arguments:?}: {said}");
+    }
+}
