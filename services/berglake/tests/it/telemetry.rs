@@ -168,7 +168,7 @@ fn the_measurements_of_a_run_are_those_of_its_report() {
         );
         assert!(collector.metric("berglake.table.size", &of).unwrap() > 0);
     }
-    let bronze = [("berglake.flow", "project.orders_raw")];
+    let bronze = [("berglake.flow", "project.bronze.orders_raw")];
     assert_eq!(
         collector.metric("berglake.source.lag.files", &bronze),
         Some(0)
@@ -215,7 +215,7 @@ fn log_lines_in_json_have_their_fields_and_the_ids_of_their_trace() {
         .find(|line| line["message"] == "records are no rows")
         .unwrap_or_else(|| panic!("no line of the dead letters: {}", ran.stderr));
     assert_eq!(line["level"], "DEBUG");
-    assert_eq!(line["flow"], "orders_raw");
+    assert_eq!(line["flow"], "bronze.orders_raw");
     assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
     assert!(
         line["target"]
