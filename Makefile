@@ -2,7 +2,7 @@
 #
 # `demo` and `test` need Rust, a C compiler and make. `lint`, `interop` and `bench` also need
 # Python 3.10 or newer with its venv module; they make their own virtual environments beside the
-# build output and install pinned versions into them.
+# build output and install pinned versions into them. `e2e`, `smoke` and `up` need Docker.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -22,12 +22,19 @@ INTEROP_VENV := $(TARGET_DIR)/venv-interop
 MACHETE_VERSION := 0.9.1
 MACHETE := $(TOOLS_DIR)/cargo-machete-$(MACHETE_VERSION)/bin/cargo-machete
 
-SHELL_SCRIPTS := .ci/run examples/movies/demo.sh
+# The image of all roles; `up` and `smoke` run it.
+IMAGE := berglake/berglake:0.1.0
+COMPOSE := integration-tests/images/compose --file deploy/docker-compose.yml
 
-.PHONY: help demo build test lint fmt clippy deps spelling scripts doc interop bench clean
+SHELL_SCRIPTS := .ci/run examples/movies/demo.sh deploy/make-env $(addprefix integration-tests/images/,\
+  engine build compose minio/docker-entrypoint.sh postgres/docker-entrypoint.sh kafka/run \
+  trino/bin/run-trino trino/bin/health-check)
+
+.PHONY: help demo build test lint fmt clippy deps spelling scripts doc interop e2e image images smoke \
+  up down logs bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## run the movies example from raw files to gold tables and through its corrections
 	@BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' BERGLAKE_DEMO_DIR='$(TARGET_DIR)/demo/movies' \
@@ -48,7 +55,8 @@ fmt: ## check the formatting
 	$(CARGO) fmt --all --check
 
 clippy: ## clippy on all targets, warnings are errors
-	$(CARGO) clippy --locked --workspace --all-targets --features berglake/failpoints -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets \
+	  --features berglake/failpoints,berglake-e2e/docker -- -D warnings
 
 # `--examples` for the same reason as in `build`: shares the checked dependencies with clippy.
 doc: ## build the API documentation, warnings are errors
@@ -74,6 +82,39 @@ interop: build $(INTEROP_VENV)/ready ## PyIceberg, DuckDB, S3 and PostgreSQL on 
 	$(CARGO) test --locked --workspace --test it --no-run
 	CARGO='$(CARGO)' BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
 	  $(INTEROP_VENV)/bin/python -m pytest integration-tests/interop
+
+# Two at a time: most of a test is waiting, for a server to start or for a commit to be seen.
+E2E_THREADS ?= 2
+e2e: build images ## the binary on real MinIO, PostgreSQL, Kafka and Trino, killed and cut off
+	BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
+	  $(CARGO) test --locked --workspace --features berglake-e2e/docker --test e2e -- \
+	  --test-threads=$(E2E_THREADS) $(E2E)
+
+images: ## the images of the servers: pulled, or built from package registries
+	integration-tests/images/engine status
+	integration-tests/images/build
+
+# The binary that `build` made, without its debug information; a build that people use is made by
+# `docker build` from the source, in release.
+image: build ## the image of all roles around the binary of `make build`
+	integration-tests/images/engine status
+	rm -rf '$(TARGET_DIR)/image' && mkdir -p '$(TARGET_DIR)/image'
+	strip -o '$(TARGET_DIR)/image/berglake' '$(TARGET_DIR)/debug/berglake'
+	DOCKER_BUILDKIT=0 docker build --quiet --file deploy/Dockerfile --target runtime --tag '$(IMAGE)' '$(TARGET_DIR)/image'
+	@docker image inspect '$(IMAGE)' --format 'image: $(IMAGE), {{.Size}} bytes'
+
+smoke: images image ## the compose file brought up, used, disturbed and taken down
+	BERGLAKE_IMAGE='$(IMAGE)' BERGLAKE_BUILD='$(TARGET_DIR)/debug' $(PYTHON) integration-tests/smoke/smoke.py
+
+up: ## start the platform on docker compose (deploy/.env is written if there is none)
+	sh deploy/make-env deploy/.env
+	$(COMPOSE) up --detach --wait
+
+down: ## stop it; what is in its volumes stays
+	$(COMPOSE) --profile trino down
+
+logs: ## follow its logs
+	$(COMPOSE) --profile trino logs --follow --tail 100
 
 bench: $(INTEROP_VENV)/ready ## run berglake and its peers on the same work and print ratios
 	$(CARGO) build --locked --release -p berglake -p berglake-benches

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 import movies
-from project import Project, duckdb_with_iceberg
-from servers import S3, Postgres, postgres, seaweedfs
+from project import Project, binary, duckdb_with_iceberg, s3_environment, server_project
+from servers import S3, Postgres, RestServer, postgres, rest_catalog, seaweedfs
 
 
 @pytest.fixture(scope="session")
@@ -55,12 +55,39 @@ def run_stage(project: Project) -> Stage:
     )
 
 
-@pytest.fixture(scope="session", params=["local", "served"])
+@pytest.fixture(scope="session")
+def rest_on_s3(
+    s3_server: S3, postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RestServer]:
+    """A catalog server on PostgreSQL whose tables lie on S3, and which hands out how to reach it."""
+    folder = server_project(tmp_path_factory.mktemp("rest-s3") / "server")
+    environment = {
+        "BERGLAKE_CATALOG__URI": postgres_server.uri,
+        # A catalog of its own in the same database.
+        "BERGLAKE_CATALOG__NAME": "rest",
+        **s3_environment(s3_server, "rest"),
+    }
+    with rest_catalog(binary(), folder, environment, s3_server) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rest_on_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
+    """A catalog server on SQLite whose tables lie in a folder that every engine here can reach."""
+    folder = server_project(tmp_path_factory.mktemp("rest-files") / "server")
+    with rest_catalog(binary(), folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["local", "served", "rest"])
 def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Life:
-    """Every test that takes this runs twice: on SQLite and files, and on PostgreSQL and S3."""
+    """Every test that takes this runs three times: on SQLite and files, on PostgreSQL and S3, and
+    through the REST catalog on PostgreSQL and S3."""
     folder = tmp_path_factory.mktemp("movies") / "project"
     if request.param == "local":
         project = Project.local(folder)
+    elif request.param == "rest":
+        project = Project.over_rest(folder, request.getfixturevalue("rest_on_s3"))
     else:
         project = Project.served(
             folder,

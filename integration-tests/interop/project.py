@@ -14,10 +14,10 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import Catalog, load_catalog
 
 import movies
-from servers import S3, Postgres
+from servers import S3, Postgres, RestServer
 
 CATALOG_NAME = "berglake"
 TIMEOUT = 300
@@ -45,6 +45,7 @@ class Project:
         """SQLite and local files, exactly as the example ships."""
         copy_example(folder)
         properties = {
+            "type": "sql",
             "uri": f"sqlite:///{folder}/.berglake/catalog.db",
             "warehouse": f"file://{folder}/.berglake/warehouse",
         }
@@ -54,23 +55,25 @@ class Project:
     def served(cls, folder: Path, s3: S3, postgres: Postgres) -> Project:
         """The same pipelines, with the warehouse on S3 and the catalog on PostgreSQL."""
         copy_example(folder)
-        warehouse = f"s3://{s3.bucket}/movies"
-        environment = {
-            "BERGLAKE_CATALOG__URI": postgres.uri,
-            "BERGLAKE_STORAGE__WAREHOUSE": warehouse,
-            "BERGLAKE_STORAGE__S3__ENDPOINT": s3.endpoint,
-            "BERGLAKE_STORAGE__S3__REGION": s3.region,
-            "BERGLAKE_STORAGE__S3__ACCESS_KEY_ID": s3.access_key_id,
-            "BERGLAKE_STORAGE__S3__SECRET_ACCESS_KEY": s3.secret_access_key,
-            "BERGLAKE_STORAGE__S3__PATH_STYLE": "true",
-            "BERGLAKE_STORAGE__S3__ALLOW_HTTP": "true",
-        }
+        environment = {"BERGLAKE_CATALOG__URI": postgres.uri, **s3_environment(s3, "movies")}
         properties = {
+            "type": "sql",
             "uri": postgres.sqlalchemy_uri,
-            "warehouse": warehouse,
+            "warehouse": environment["BERGLAKE_STORAGE__WAREHOUSE"],
             **s3.pyiceberg_properties(),
         }
         return cls(folder, environment, properties, s3)
+
+    @classmethod
+    def over_rest(cls, folder: Path, server: RestServer) -> Project:
+        """The same pipelines on a catalog that another process serves. Where the tables lie, and how
+        the store is reached, is what the server hands out: nothing of it is configured here."""
+        copy_example(folder)
+        environment = {
+            "BERGLAKE_CATALOG__URI": server.uri,
+            "BERGLAKE_CATALOG__TOKEN": server.token,
+        }
+        return cls(folder, environment, server.pyiceberg_properties(), server.s3)
 
     def call(self, *arguments: str, expect_code: int = 0) -> subprocess.CompletedProcess[bytes]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("BERGLAKE_")}
@@ -100,12 +103,17 @@ class Project:
         output = self.call("sql", "--output", "arrow", "-c", statement).stdout
         return pa.ipc.open_stream(output).read_all()
 
+    def sql_command(self, statement: str) -> None:
+        """A statement that is no query."""
+        self.call("sql", "-c", statement)
+
     def rows(self, statement: str) -> list[dict[str, Any]]:
         return self.sql(statement).to_pylist()
 
-    def catalog(self) -> SqlCatalog:
-        """PyIceberg on the same catalog database: no berglake in between."""
-        return SqlCatalog(CATALOG_NAME, **self.pyiceberg_properties)
+    def catalog(self) -> Catalog:
+        """PyIceberg on the same catalog: on its database with no berglake in between, or on the
+        server."""
+        return load_catalog(CATALOG_NAME, **self.pyiceberg_properties)
 
     def deliver(self, source: Path) -> None:
         shutil.copy(source, self.folder / "data" / source.name)
@@ -116,6 +124,26 @@ def copy_example(folder: Path) -> None:
     shutil.copy(movies.EXAMPLE / "berglake.toml", folder)
     shutil.copytree(movies.EXAMPLE / "pipelines", folder / "pipelines")
     shutil.copy(movies.MOVIES, folder / "data")
+
+
+def s3_environment(s3: S3, prefix: str) -> dict[str, str]:
+    """A warehouse on S3, as berglake is told of it."""
+    return {
+        "BERGLAKE_STORAGE__WAREHOUSE": f"s3://{s3.bucket}/{prefix}",
+        "BERGLAKE_STORAGE__S3__ENDPOINT": s3.endpoint,
+        "BERGLAKE_STORAGE__S3__REGION": s3.region,
+        "BERGLAKE_STORAGE__S3__ACCESS_KEY_ID": s3.access_key_id,
+        "BERGLAKE_STORAGE__S3__SECRET_ACCESS_KEY": s3.secret_access_key,
+        "BERGLAKE_STORAGE__S3__PATH_STYLE": "true",
+        "BERGLAKE_STORAGE__S3__ALLOW_HTTP": "true",
+    }
+
+
+def server_project(folder: Path) -> Path:
+    """The project of a catalog server: it has no pipelines, only a place."""
+    folder.mkdir(parents=True)
+    (folder / "berglake.toml").write_text('[project]\nname = "catalog"\n')
+    return folder
 
 
 def install_duckdb_extensions(folder: Path) -> duckdb.DuckDBPyConnection:

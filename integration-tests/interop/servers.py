@@ -1,4 +1,4 @@
-"""Servers that the tests start for themselves: SeaweedFS for S3, PostgreSQL for the catalog.
+"""Servers that the tests start for themselves: SeaweedFS for S3, PostgreSQL and REST for catalogs.
 
 Both listen on free ports of the loopback interface with generated credentials, keep their files in a
 temporary folder, and are stopped with it. A server that is not installed is an error: a test that
@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pyarrow import fs
@@ -250,3 +251,65 @@ def wait_for_postgres(server: Postgres, process: subprocess.Popen, log: Path) ->
             cursor.execute(f"CREATE DATABASE {server.database}")
     finally:
         connection.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class RestServer:
+    """`berglake catalog` on a project of its own."""
+
+    uri: str
+    token: str
+    log: Path
+    # The store of its tables; none where they lie in a folder.
+    s3: S3 | None
+
+    def pyiceberg_properties(self) -> dict[str, str]:
+        return {"type": "rest", "uri": self.uri, "token": self.token}
+
+
+@contextlib.contextmanager
+def rest_catalog(
+    binary: Path,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    s3: S3 | None = None,
+) -> Iterator[RestServer]:
+    """The catalog of the project in this folder, served over REST to whoever has the token."""
+    token = secrets.token_hex(16)
+    port = free_port()
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BERGLAKE_")}
+    settings = {
+        "BERGLAKE_CATALOG__SERVER__LISTEN": f"127.0.0.1:{port}",
+        "BERGLAKE_CATALOG__SERVER__TOKENS": token,
+    }
+    server = RestServer(f"http://127.0.0.1:{port}", token, folder / "server.log", s3)
+    with server.log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(binary), "--project", str(folder), "catalog"],
+            env={**inherited, **(environment or {}), **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for_rest(server, process)
+        yield server
+    finally:
+        stop(process, signal.SIGTERM)
+
+
+def wait_for_rest(server: RestServer, process: subprocess.Popen) -> None:
+    request = urllib.request.Request(
+        f"{server.uri}/v1/config", headers={"Authorization": f"Bearer {server.token}"}
+    )
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=5):
+                return
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"the catalog server did not start: {error}\n{tail(server.log)}"
+                ) from error
+            time.sleep(0.1)

@@ -17,15 +17,12 @@ const CONCURRENCY: usize = 16;
 /// goes before what refers to it.
 pub(crate) struct Files(Vec<BTreeSet<Location>>);
 
-/// The files of a table: of every snapshot the manifest list, the manifests, the data and delete
-/// files; statistics; the metadata log and the metadata file itself.
+/// Fails for a table whose files are protected.
 ///
 /// # Errors
-/// [`InvalidInput`](ErrorKind::InvalidInput) for a table with `gc.enabled=false`, and what reading
-/// manifests meets: without all of them it is not known what belongs to the table.
-pub(crate) async fn files_of(table: &Table) -> Result<Files> {
-    let metadata = table.metadata();
-    let gc = metadata.properties().get("gc.enabled");
+/// [`InvalidInput`](ErrorKind::InvalidInput) for a table with `gc.enabled=false`.
+pub(crate) fn check_allowed(table: &Table) -> Result<()> {
+    let gc = table.metadata().properties().get("gc.enabled");
     if gc.is_some_and(|value| value.trim().eq_ignore_ascii_case("false")) {
         return Err(
             Error::invalid("the table's files are protected and cannot be purged")
@@ -34,6 +31,18 @@ pub(crate) async fn files_of(table: &Table) -> Result<Files> {
                 .help("drop it without purge, or set gc.enabled=true first"),
         );
     }
+    Ok(())
+}
+
+/// The files of a table: of every snapshot the manifest list, the manifests, the data and delete
+/// files; statistics; the metadata log and the metadata file itself.
+///
+/// # Errors
+/// [`InvalidInput`](ErrorKind::InvalidInput) for a table with `gc.enabled=false`, and what reading
+/// manifests meets: without all of them it is not known what belongs to the table.
+pub(crate) async fn files_of(table: &Table) -> Result<Files> {
+    check_allowed(table)?;
+    let metadata = table.metadata();
     let own = own_folders(table)?;
     let unreadable = |error: Error| {
         error

@@ -10,7 +10,9 @@
 //!
 //! [catalog]
 //! uri = "sqlite:.berglake/catalog.db"   # or postgres://user:password@host/database
+//!                                       # or the address of a REST catalog: http://host:8181
 //! name = "berglake"
+//! # of a REST catalog: warehouse = "…", prefix = "…", token as BERGLAKE_CATALOG__TOKEN
 //!
 //! [storage]
 //! warehouse = ".berglake/warehouse"     # or s3://bucket/prefix
@@ -86,6 +88,17 @@ pub struct FilesConnection {
     pub path: String,
 }
 
+/// What a catalog at an HTTP address is asked for, and with which credential.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestSettings {
+    /// The warehouse, on servers that have several.
+    pub warehouse: Option<String>,
+    /// The first part of all paths, for where the server does not tell.
+    pub prefix: Option<String>,
+    /// The bearer token.
+    pub token: Option<Secret>,
+}
+
 /// The effective configuration of a project: file, then environment, then flags.
 #[derive(Clone)]
 pub struct Config {
@@ -95,6 +108,8 @@ pub struct Config {
     pub catalog_uri: Secret,
     /// The catalog's name as other engines must give it.
     pub catalog_name: String,
+    /// What a REST catalog is asked for and with.
+    pub rest: RestSettings,
     /// The warehouse: a location or an absolute folder.
     pub warehouse: String,
     /// The stores.
@@ -178,6 +193,11 @@ impl Config {
         let name = reader.name()?;
         let catalog_uri = reader.catalog_uri()?;
         let catalog_name = reader.text(&["catalog", "name"])?;
+        let rest = RestSettings {
+            warehouse: reader.optional(&["catalog", "warehouse"]),
+            prefix: reader.optional(&["catalog", "prefix"]),
+            token: reader.secret(&["catalog", "token"]),
+        };
         let warehouse = reader.folder(&["storage", "warehouse"])?;
         let storage = StorageConfig {
             s3: S3Config {
@@ -185,6 +205,7 @@ impl Config {
                 region: reader.optional(&["storage", "s3", "region"]),
                 access_key_id: reader.secret(&["storage", "s3", "access-key-id"]),
                 secret_access_key: reader.secret(&["storage", "s3", "secret-access-key"]),
+                session_token: reader.secret(&["storage", "s3", "session-token"]),
                 path_style: reader.flag(&["storage", "s3", "path-style"])?,
                 allow_http: reader.flag(&["storage", "s3", "allow-http"])?,
             },
@@ -226,6 +247,7 @@ impl Config {
             name,
             catalog_uri,
             catalog_name,
+            rest,
             warehouse,
             storage,
             defaults,
@@ -247,6 +269,12 @@ impl Config {
             all: self.defaults.clone(),
             namespaces: self.layers.clone(),
         }
+    }
+
+    /// Whether the catalog is one behind the REST protocol.
+    pub fn is_rest_catalog(&self) -> bool {
+        let uri = self.catalog_uri.reveal();
+        uri.starts_with("http://") || uri.starts_with("https://")
     }
 
     /// The file of a SQLite catalog; none for a catalog on a server or in memory.
@@ -362,10 +390,25 @@ impl Reader<'_> {
                 format!("sqlite:{}{options}", path.display())
             }
             Some(("postgres" | "postgresql", _)) => uri,
+            Some(("http" | "https", _)) => {
+                let is_url = url::Url::parse(&uri).is_ok_and(|url| {
+                    url.has_host() && url.username().is_empty() && url.password().is_none()
+                });
+                if !is_url {
+                    let error = Error::invalid("the address of the REST catalog is not possible")
+                        .help(
+                            "write it as in http://localhost:8181, and a credential as catalog.token",
+                        );
+                    return Err(self.at(PATH, error));
+                }
+                uri
+            }
             _ => {
                 let scheme = uri.split([':', '/']).next().unwrap_or_default();
-                let error = Error::invalid(format!("{scheme:?} is no kind of catalog"))
-                    .help("write sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE");
+                let error = Error::invalid(format!("{scheme:?} is no kind of catalog")).help(
+                    "write sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or \
+                         http://HOST:PORT of a REST catalog",
+                );
                 return Err(self.at(PATH, error));
             }
         };

@@ -1,2 +1,2 @@
-//! The platform on real servers, tested from outside.
+//! The platform on real servers, tested from outside. There is nothing to use here: see `tests/e2e`.
 #![deny(missing_docs)]

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use berglake_catalog::rest::{RestCatalog, RestCatalogConfig};
 use berglake_catalog::{Catalog, SqlCatalog, SqlCatalogConfig};
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{Environment, Error, Identity, Result};
-use berglake_pipeline::{Project, Runner};
+use berglake_pipeline::{Config, Project, Runner};
 use berglake_query::{Engine, EngineOptions};
 
 /// A project with its storage, before its catalog is opened. Embedded and served, everything gets
@@ -80,6 +81,9 @@ impl Lake {
     }
 
     async fn open(&self, uri: &str) -> Result<Arc<dyn Catalog>> {
+        if self.project.config.is_rest_catalog() {
+            return self.connect(uri).await;
+        }
         let config = SqlCatalogConfig::new(
             self.project.config.catalog_name.clone(),
             uri,
@@ -88,6 +92,22 @@ impl Lake {
         let catalog =
             SqlCatalog::open(config, self.storage.clone(), self.environment.clone()).await?;
         Ok(Arc::new(catalog))
+    }
+
+    async fn connect(&self, uri: &str) -> Result<Arc<dyn Catalog>> {
+        let Config {
+            catalog_name, rest, ..
+        } = &self.project.config;
+        let config = RestCatalogConfig {
+            warehouse: rest.warehouse.clone(),
+            prefix: rest.prefix.clone(),
+            token: rest.token.clone(),
+            ..RestCatalogConfig::new(catalog_name, uri, self.warehouse.clone())
+        };
+        let (storage, environment) = (self.storage.clone(), self.environment.clone());
+        Ok(Arc::new(
+            RestCatalog::connect(config, storage, environment).await?,
+        ))
     }
 
     /// The SQL engine over this catalog.

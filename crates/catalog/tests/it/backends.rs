@@ -6,6 +6,7 @@ use berglake_catalog::{SqlCatalog, SqlCatalogConfig};
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{Environment, ErrorKind};
 
+use crate::served::Served;
 use crate::support::{open, sqlite};
 use crate::{conformance, races, server};
 
@@ -39,6 +40,27 @@ async fn a_server_on_sqlite_in_memory_answers_as_specified() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rest_over_a_sqlite_file_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::new(sqlite(folder.path()).await).await;
+    conformance::suite(&served.client().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rest_over_sqlite_in_memory_conforms() {
+    let served = Served::new(in_memory().await).await;
+    conformance::suite(&served.client().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_rest_servers_over_a_sqlite_file_survive_races() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Served::new(sqlite(folder.path()).await).await;
+    let second = Served::new(sqlite(folder.path()).await).await;
+    races::suite([first.client().await, second.client().await]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sqlite_file_open_twice_survives_races() {
     let folder = tempfile::tempdir().unwrap();
     let twice = [sqlite(folder.path()).await, sqlite(folder.path()).await];
@@ -69,6 +91,24 @@ fn unique() -> String {
 async fn postgres_conforms() {
     let folder = tempfile::tempdir().unwrap();
     conformance::suite(&on_postgres(&unique(), folder.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: set BERGLAKE_TEST_POSTGRES and run with --include-ignored"]
+async fn rest_over_postgres_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::new(on_postgres(&unique(), folder.path()).await).await;
+    conformance::suite(&served.client().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: set BERGLAKE_TEST_POSTGRES and run with --include-ignored"]
+async fn two_rest_servers_over_postgres_survive_races() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique();
+    let first = Served::new(on_postgres(&name, folder.path()).await).await;
+    let second = Served::new(on_postgres(&name, folder.path()).await).await;
+    races::suite([first.client().await, second.client().await]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berglake_catalog::{Catalog, SqlCatalog};
+use berglake_catalog::Catalog;
 use berglake_format::ErrorKind;
 use berglake_format::commit::faults::{Fault, FaultyCommitter};
 use berglake_format::commit::{CommitOutcome, Committer, RetryPolicy, Transaction};
@@ -14,7 +14,7 @@ use crate::support::*;
 const WRITERS: usize = 16;
 
 /// Runs all races on an empty catalog that is open twice.
-pub async fn suite(handles: [SqlCatalog; 2]) {
+pub async fn suite<C: Catalog + 'static>(handles: [C; 2]) {
     let handles = handles.map(|handle| -> Arc<dyn Catalog> { Arc::new(handle) });
     creations(&handles).await;
     with_tables(handles[0].as_ref()).await;

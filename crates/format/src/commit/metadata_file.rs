@@ -4,6 +4,7 @@ use std::io::Read as _;
 
 use bytes::Bytes;
 use iceberg::spec::TableMetadata;
+use serde::Deserialize;
 
 use crate::storage::{Location, Storage};
 use crate::{Environment, Error, Result};
@@ -19,6 +20,20 @@ pub async fn read(storage: &Storage, location: &str) -> Result<TableMetadata> {
     let at = Location::parse(location)?;
     let bytes = storage.read(&at).await?;
     parse(&bytes).map_err(|error| error.with("path", location))
+}
+
+/// Reads metadata that came as JSON inside of something else, such as a catalog's answer.
+///
+/// # Errors
+/// As [`read`], without a path.
+pub fn from_value(json: serde_json::Value) -> Result<TableMetadata> {
+    // The types parse from either; the text is only made where it is wanted to explain an error.
+    TableMetadata::deserialize(&json).map_err(|error| {
+        let explained = explain_value(&json);
+        explained.unwrap_or_else(|| {
+            Error::corrupt("the table metadata is not valid").source_error(error)
+        })
+    })
 }
 
 fn parse(bytes: &[u8]) -> Result<TableMetadata> {
@@ -43,6 +58,13 @@ fn explain(json: &[u8], error: serde_json::Error) -> Error {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(json) else {
         return Error::corrupt("the metadata file is no valid JSON").source_error(error);
     };
+    explain_value(&value).unwrap_or_else(|| {
+        Error::corrupt("the file is no valid table metadata").source_error(error)
+    })
+}
+
+/// The error for a column of a type that only newer versions know, if there is one.
+fn explain_value(value: &serde_json::Value) -> Option<Error> {
     let schemas = value["schemas"]
         .as_array()
         .into_iter()
@@ -50,12 +72,12 @@ fn explain(json: &[u8], error: serde_json::Error) -> Error {
         .chain(value.get("schema"));
     for schema in schemas {
         if let Some((column, ty)) = unsupported_column(&schema["fields"], "") {
-            return Error::unsupported(format!(
+            return Some(Error::unsupported(format!(
                 "column {column:?} has the type {ty:?}, which this version cannot read"
-            ));
+            )));
         }
     }
-    Error::corrupt("the file is no valid table metadata").source_error(error)
+    None
 }
 
 fn unsupported_column(fields: &serde_json::Value, prefix: &str) -> Option<(String, String)> {

@@ -24,6 +24,8 @@ pub struct S3Config {
     pub access_key_id: Option<Secret>,
     /// Secret access key.
     pub secret_access_key: Option<Secret>,
+    /// Session token, where the key is a temporary one.
+    pub session_token: Option<Secret>,
     /// Puts the bucket into the path instead of the host name, as MinIO and SeaweedFS want it.
     pub path_style: bool,
     /// Allows an endpoint without TLS.

@@ -60,6 +60,11 @@ impl Storage {
         }))
     }
 
+    /// The settings that stores are opened with.
+    pub fn config(&self) -> &StorageConfig {
+        &self.0.config
+    }
+
     /// The store that holds objects of this root.
     ///
     /// # Errors
@@ -106,6 +111,9 @@ impl Storage {
         }
         if let Some(key) = &s3.secret_access_key {
             builder = builder.with_secret_access_key(key.reveal());
+        }
+        if let Some(token) = &s3.session_token {
+            builder = builder.with_token(token.reveal());
         }
         builder.build().map_err(|error| {
             Error::invalid("the S3 settings do not make a client")

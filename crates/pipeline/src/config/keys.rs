@@ -68,13 +68,31 @@ pub(super) static KNOWN: &[Known] = &[
         &["catalog", "uri"],
         Kind::Url,
         Some("sqlite:.berglake/catalog.db"),
-        "`sqlite:PATH`, or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.",
+        "`sqlite:PATH`, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or the `http://` URL of a REST catalog.",
     ),
     key(
         &["catalog", "name"],
         Kind::Text,
         Some("berglake"),
         "The catalog's name as other engines must give it.",
+    ),
+    key(
+        &["catalog", "warehouse"],
+        Kind::Text,
+        None,
+        "What to ask a REST catalog for that holds several warehouses.",
+    ),
+    key(
+        &["catalog", "prefix"],
+        Kind::Text,
+        None,
+        "The prefix of a REST catalog's paths, where the catalog does not say it itself.",
+    ),
+    key(
+        &["catalog", "token"],
+        Kind::Secret,
+        None,
+        "The bearer token for a REST catalog; better in the environment than in the file.",
     ),
     key(
         &["storage", "warehouse"],
@@ -105,6 +123,12 @@ pub(super) static KNOWN: &[Known] = &[
         Kind::Secret,
         None,
         "Better in the environment than in the file.",
+    ),
+    key(
+        &["storage", "s3", "session-token"],
+        Kind::Secret,
+        None,
+        "The token of temporary keys; better in the environment than in the file.",
     ),
     key(
         &["storage", "s3", "path-style"],

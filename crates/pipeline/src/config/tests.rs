@@ -101,6 +101,31 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn a_rest_catalog_is_named_by_its_address() {
+    let config = load_with(
+        "[catalog]\nuri = \"http://host:8181\"\nwarehouse = \"lake\"",
+        &[("BERGLAKE_CATALOG__TOKEN", "hunter2")],
+        &[("catalog.prefix", "p")],
+    )
+    .unwrap();
+    assert!(config.is_rest_catalog());
+    assert_eq!(config.catalog_file(), None);
+    assert_eq!(config.rest.warehouse.as_deref(), Some("lake"));
+    assert_eq!(config.rest.prefix.as_deref(), Some("p"));
+    assert_eq!(config.rest.token.as_ref().unwrap().reveal(), "hunter2");
+    let shown = config.to_toml(true);
+    assert!(shown.contains("token = \"***\""), "{shown}");
+    assert!(!shown.contains("hunter2") && !format!("{config:?}").contains("hunter2"));
+    assert!(!load("").unwrap().is_rest_catalog());
+
+    for wrong in ["http:", "http://ann:hunter2@host:8181"] {
+        let error = load(&format!("[catalog]\nuri = \"{wrong}\"")).unwrap_err();
+        assert_eq!(context(&error, "key"), "catalog.uri", "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
 fn the_roles_have_defaults_and_units() {
     let config = load("").unwrap();
     assert_eq!(config.query.server.listen.to_string(), "127.0.0.1:8080");

@@ -1,5 +1,11 @@
 //! Telemetry as a process has it. It is set up once, so this is one test after the other in one function.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of tests fail the test that calls them"
+)]
+
 use berglake_telemetry::instruments::{self, ALL, Kind, attribute as at, prometheus_name};
 use berglake_telemetry::{Format, Settings, metrics, propagation};
 use http::HeaderMap;

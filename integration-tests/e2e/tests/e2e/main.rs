@@ -1,1 +1,16 @@
-//! The suites.
+//! The platform on real servers: MinIO, PostgreSQL, Kafka and Trino in containers, the berglake binary as
+//! processes beside them. `make e2e` runs it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests fail the test that calls them"
+)]
+
+mod bad_settings;
+mod faults;
+mod harness;
+mod load;
+mod servers_are_real;
+mod trino_and_berglake;

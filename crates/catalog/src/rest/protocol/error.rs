@@ -12,15 +12,24 @@ pub struct ErrorResponse {
 }
 
 /// An error: for people, and by type and code for programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorModel {
     /// What went wrong, for people.
+    #[serde(default, deserialize_with = "nullable")]
     pub message: String,
     /// What went wrong, one of [`error_type`] or another server's own.
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type", deserialize_with = "nullable")]
     pub error_type: String,
     /// The HTTP status code again.
+    #[serde(default, deserialize_with = "nullable")]
     pub code: u16,
+    /// What the caller can do, an [`ErrorKind`](berglake_format::ErrorKind) by its name. Only
+    /// berglake's server says it: one status of HTTP stands for several kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// What to do about it, for people. Only berglake's server says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
     /// Where in the server it happened.
     #[serde(
         default,

@@ -105,7 +105,7 @@ fn errors_have_the_form_of_the_specification() {
             message: "there is no table a.t".to_string(),
             error_type: error_type::NO_SUCH_TABLE.to_string(),
             code: 404,
-            stack: Vec::new(),
+            ..ErrorModel::default()
         },
     };
     assert_eq!(

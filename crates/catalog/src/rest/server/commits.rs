@@ -99,7 +99,7 @@ async fn commit(state: &State, changes: Vec<TableChange>) -> Result<Vec<Table>, 
                 // A change that creates a table did not find its namespace.
                 ErrorKind::NotFound => ApiError::of(Subject::Namespace, &error),
                 ErrorKind::Corrupt if all_load(committer.as_ref(), &idents).await => {
-                    ApiError::bad_request(error.to_string())
+                    ApiError::bad_request(error.to_string()).because(&error)
                 }
                 _ => ApiError::of(Subject::Table, &error),
             }),

@@ -13,6 +13,9 @@ pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) error_type: &'static str,
     pub(super) message: String,
+    /// What berglake's own client takes over, where an error of the catalog stands behind it.
+    kind: Option<ErrorKind>,
+    help: Option<String>,
 }
 
 /// What was looked for when something was not found, or was in the way when there was a conflict.
@@ -39,7 +42,16 @@ impl ApiError {
             status,
             error_type,
             message: message.into(),
+            kind: None,
+            help: None,
         }
+    }
+
+    /// The same, with the kind and the advice of the error that stands behind it.
+    pub(super) fn because(mut self, error: &Error) -> Self {
+        self.kind = Some(error.kind());
+        self.help = error.advice().map(str::to_string);
+        self
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -64,7 +76,7 @@ impl ApiError {
         let message = error.to_string();
         let (status, error_type) = match error.kind() {
             ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, error_type::BAD_REQUEST),
-            ErrorKind::NotFound => return Self::no_such(subject, message),
+            ErrorKind::NotFound => return Self::no_such(subject, message).because(error),
             ErrorKind::AlreadyExists => (StatusCode::CONFLICT, error_type::ALREADY_EXISTS),
             ErrorKind::Conflict => (
                 StatusCode::CONFLICT,
@@ -74,7 +86,7 @@ impl ApiError {
                 },
             ),
             ErrorKind::UnknownOutcome => {
-                return Self::unknown(StatusCode::BAD_GATEWAY, message);
+                return Self::unknown(StatusCode::BAD_GATEWAY, message).because(error);
             }
             ErrorKind::Unsupported => (
                 StatusCode::NOT_ACCEPTABLE,
@@ -90,7 +102,7 @@ impl ApiError {
                 error_type::INTERNAL_SERVER_ERROR,
             ),
         };
-        Self::new(status, error_type, message)
+        Self::new(status, error_type, message).because(error)
     }
 }
 
@@ -102,6 +114,8 @@ impl IntoResponse for ApiError {
                 error_type: self.error_type.to_string(),
                 code: self.status.as_u16(),
                 stack: Vec::new(),
+                kind: self.kind.map(|kind| kind.as_str().to_string()),
+                help: self.help,
             },
         };
         let mut response = (self.status, Json(body)).into_response();

@@ -66,6 +66,7 @@ impl HandOut {
         let keys = [
             ("s3.access-key-id", &storage.s3.access_key_id),
             ("s3.secret-access-key", &storage.s3.secret_access_key),
+            ("s3.session-token", &storage.s3.session_token),
         ];
         for (key, secret) in keys {
             if let Some(secret) = secret {
@@ -122,6 +123,7 @@ mod tests {
                 region: Some("us-east-1".into()),
                 access_key_id: Some(Secret::new("the-id")),
                 secret_access_key: Some(Secret::new("the-key")),
+                session_token: Some(Secret::new("the-token")),
                 path_style: true,
                 allow_http: true,
             },

@@ -238,7 +238,7 @@ pub(super) async fn register(
         // Either the namespace or the file is missing.
         match catalog.load_namespace(ident.namespace()).await {
             Err(_) => Err(ApiError::of(Subject::Namespace, &error)),
-            Ok(_) => Err(ApiError::bad_request(error.to_string())),
+            Ok(_) => Err(ApiError::bad_request(error.to_string()).because(&error)),
         }
     })
     .await?;

@@ -202,6 +202,7 @@ async fn clients_are_told_where_the_storage_is_and_its_keys_only_where_that_was_
             region: Some("eu-1".into()),
             access_key_id: Some(Secret::new("the-key-id")),
             secret_access_key: Some(Secret::new("the-secret-key")),
+            session_token: None,
             path_style: true,
             allow_http: true,
         },
