@@ -32,6 +32,9 @@ fn samples() -> HashMap<String, f64> {
     samples
 }
 
+/// A number of a run's report on a table.
+type Count = fn(&RunReport, &str) -> u64;
+
 #[tokio::test]
 async fn the_text_for_prometheus_counts_what_the_reports_of_all_runs_count() {
     let _guard = Settings::new(Format::Plain)
@@ -56,7 +59,7 @@ async fn the_text_for_prometheus_counts_what_the_reports_of_all_runs_count() {
     reports.push(lake.run().await);
 
     let samples = samples();
-    let total = |table: &str, of: fn(&RunReport, &str) -> u64| -> f64 {
+    let total = |table: &str, of: Count| -> f64 {
         reports.iter().map(|report| of(report, table) as f64).sum()
     };
     for (table, name) in [
@@ -66,7 +69,7 @@ async fn the_text_for_prometheus_counts_what_the_reports_of_all_runs_count() {
     ] {
         let labels = format!("berglake_flow=\"{name}\",berglake_table=\"{table}\"");
         let sample = |name: &str| samples.get(&format!("{name}{{{labels}}}")).copied();
-        let expected: [(&str, fn(&RunReport, &str) -> u64); 5] = [
+        let expected: [(&str, Count); 5] = [
             ("read", |report, table| flow(report, table).rows_read),
             ("inserted", |report, table| {
                 flow(report, table).rows_inserted
