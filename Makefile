@@ -30,7 +30,7 @@ SHELL_SCRIPTS := .ci/run examples/movies/demo.sh deploy/make-env $(addprefix int
   engine build compose minio/docker-entrypoint.sh postgres/docker-entrypoint.sh kafka/run \
   trino/bin/run-trino trino/bin/health-check)
 
-.PHONY: help demo build test lint fmt clippy deps spelling scripts doc interop e2e image images smoke \
+.PHONY: help demo build test lint fmt clippy deps spelling scripts doc interop rck e2e image images smoke \
   up down logs bench clean
 
 help: ## list the targets
@@ -115,6 +115,11 @@ down: ## stop it; what is in its volumes stays
 
 logs: ## follow its logs
 	$(COMPOSE) --profile trino logs --follow --tail 100
+
+# Its PostgreSQL is started by the same helpers as that of `interop`.
+rck: build $(INTEROP_VENV)/ready ## run Iceberg's REST Compatibility Kit against the catalog server
+	BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
+	  $(INTEROP_VENV)/bin/python integration-tests/rck/run.py --work '$(TARGET_DIR)/rck'
 
 bench: $(INTEROP_VENV)/ready ## run berglake and its peers on the same work and print ratios
 	$(CARGO) build --locked --release -p berglake -p berglake-benches

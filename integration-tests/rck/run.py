@@ -34,6 +34,9 @@ DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 START_TIMEOUT = 60.0
 SUITE_TIMEOUT = 1800
 CATALOG = "rck"
+# The kit asks for tables below this folder; nothing lies outside of the warehouse.
+WAREHOUSE = Path("/tmp")
+NAMESPACES = {"a", "b", "ns", "ns1", "ns2", "ns_1", "ns_2", "newdb", "other_ns"}
 
 
 class Missing(Exception):
@@ -114,8 +117,12 @@ def run(backend: str, berglake: Path, java: Path, classpath: str, work: Path) ->
     started = time.monotonic()
     reports, log = work / f"reports-{backend}", work / f"catalog-{backend}.log"
     shutil.rmtree(reports, ignore_errors=True)
-    with temporary_folder("berglake-rck-") as folder, catalog_uri(backend, folder) as uri:
-        warehouse, token = f"file://{folder}/warehouse", secrets.token_hex(20)
+    with (
+        temporary_folder("berglake-rck-") as folder,
+        catalog_uri(backend, folder) as uri,
+        tidied(WAREHOUSE),
+    ):
+        warehouse, token = WAREHOUSE.as_uri(), secrets.token_hex(20)
         (folder / "berglake.toml").write_text(
             f'[project]\nname = "rck"\n[catalog]\nname = "{CATALOG}"\n'
             f'[storage]\nwarehouse = "{warehouse}"\n'
@@ -134,6 +141,8 @@ def run(backend: str, berglake: Path, java: Path, classpath: str, work: Path) ->
                 "CATALOG_TOKEN": token,
                 # Tables are created in namespaces that exist.
                 "CATALOG_RCK_REQUIRES__NAMESPACE__CREATE": "true",
+                # `file:/tmp/x` and `file:///tmp/x` are one folder, and the server has one spelling.
+                "CATALOG_RCK_OVERRIDES__REQUESTED__LOCATION": "true",
             }
             with (work / f"kit-{backend}.log").open("wb") as output:
                 subprocess.run(
@@ -145,6 +154,19 @@ def run(backend: str, berglake: Path, java: Path, classpath: str, work: Path) ->
                     timeout=SUITE_TIMEOUT,
                 )
     return read_reports(backend, reports, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def tidied(warehouse: Path) -> Iterator[None]:
+    """Removes the folders of the kit's namespaces, unless they were there before."""
+    before = {path.name for path in warehouse.iterdir()}
+    try:
+        yield
+    finally:
+        for path in warehouse.iterdir():
+            made = path.name not in before and path.is_dir() and not path.is_symlink()
+            if made and path.name in NAMESPACES:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

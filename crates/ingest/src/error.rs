@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 
+use crate::kafka::KafkaError;
+
 /// A failure of a source, a file or an option.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -98,6 +100,9 @@ pub enum IngestError {
         /// Why not.
         reason: String,
     },
+    /// A Kafka source failed.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
     /// Arrow refused a batch that this crate had built.
     #[error("building an Arrow batch for {context} failed: {source}")]
     Arrow {
@@ -140,6 +145,7 @@ impl From<IngestError> for berglake_format::Error {
             IngestError::Storage { location, source } => {
                 return Self::from(source).with("path", location);
             }
+            IngestError::Kafka(error) => return error.into(),
             IngestError::FileNotFound { .. } => Kind::NotFound,
             IngestError::Corrupt { .. } => Kind::Corrupt,
             IngestError::UnsupportedType { .. } => Kind::Unsupported,

@@ -31,6 +31,11 @@
 //! kind = "files"
 //! path = "../deliveries"
 //!
+//! [connections.main]            # read_kafka(connection => 'main', …)
+//! kind = "kafka"
+//! bootstrap-servers = "localhost:9092"
+//! # sasl-password: better as BERGLAKE_CONNECTIONS__MAIN__SASL_PASSWORD in the environment
+//!
 //! [query]                       # SQL over HTTP
 //! listen = "127.0.0.1:8080"
 //! max-rows = 1000000
@@ -54,6 +59,7 @@
 //! Relative paths are relative to the project's folder. Properties whose names end in `-bytes` take
 //! sizes such as `128MiB`, those that end in `-ms` times such as `7d`.
 
+mod connections;
 mod keys;
 mod overrides;
 mod reference;
@@ -71,22 +77,17 @@ use berglake_format::{Error, ErrorKind, Result, Secret};
 use roles::parse_duration;
 use settings::{Setting, Settings};
 
+pub use connections::{Connection, FilesConnection};
 pub use reference::{keys_reference, properties_reference};
 pub use roles::{
-    Listen, MaintenanceConfig, QueryConfig, ServerConfig, ServicesConfig, WorkerConfig,
+    CatalogClientsConfig, Listen, MaintenanceConfig, QueryConfig, ServerConfig, ServicesConfig,
+    WorkerConfig,
 };
 pub use settings::Origin;
 pub use show::{ShownSetting, mask_url};
 
 /// The name of the configuration file in a project's folder.
 pub const FILE_NAME: &str = "berglake.toml";
-
-/// Where source files are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FilesConnection {
-    /// The folder or prefix to which paths are relative: an absolute folder or a location.
-    pub path: String,
-}
 
 /// What a catalog at an HTTP address is asked for, and with which credential.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -120,8 +121,8 @@ pub struct Config {
     pub layers: BTreeMap<String, BTreeMap<String, String>>,
     /// What `${name}` stands for in SQL files.
     pub variables: BTreeMap<String, String>,
-    /// Where `read_files(connection => …)` finds its files.
-    pub connections: BTreeMap<String, FilesConnection>,
+    /// Where sources are, by the name that `connection => '…'` gives.
+    pub connections: BTreeMap<String, Connection>,
     /// The folder of the SQL files, relative to the project.
     pub pipelines: String,
     /// The roles that follow sources and tables.
@@ -132,6 +133,8 @@ pub struct Config {
     pub query: QueryConfig,
     /// The catalog over REST.
     pub catalog_server: ServerConfig,
+    /// What clients of the catalog server are told about the storage.
+    pub catalog_clients: CatalogClientsConfig,
     settings: Settings,
 }
 
@@ -216,6 +219,7 @@ impl Config {
         let maintenance = reader.maintenance()?;
         let query = reader.query()?;
         let catalog_server = reader.catalog_server()?;
+        let catalog_clients = reader.catalog_clients()?;
         reader.sizes()?;
         reader.ages()?;
         let family = |section: &str| -> BTreeMap<String, String> {
@@ -259,6 +263,7 @@ impl Config {
             maintenance,
             query,
             catalog_server,
+            catalog_clients,
             settings: reader.settings,
         })
     }
@@ -437,35 +442,6 @@ impl Reader<'_> {
         let absolute = absolute(self.root, &value).map_err(|error| self.at(path, error))?;
         self.replace(path, &absolute);
         Ok(absolute)
-    }
-
-    fn connections(&mut self) -> Result<BTreeMap<String, FilesConnection>> {
-        let mut names: Vec<String> = self
-            .settings
-            .0
-            .keys()
-            .filter(|path| path.len() == 3 && path[0] == "connections")
-            .map(|path| path[1].clone())
-            .collect();
-        names.dedup();
-        let mut connections = BTreeMap::new();
-        for name in names {
-            let kind = ["connections", &name, "kind"];
-            let value = self.optional(&kind).ok_or_else(|| {
-                self.at(&kind, Error::invalid("the connection has no kind"))
-                    .help("write kind = \"files\"")
-            })?;
-            settings::check_connection_kind(&value).map_err(|error| self.at(&kind, error))?;
-            let path = ["connections", &name, "path"];
-            if self.optional(&path).is_none() {
-                return Err(self
-                    .at(&path, Error::invalid("the connection has no path"))
-                    .help("write path = \"FOLDER\", relative to the project's folder, or s3://BUCKET/PREFIX"));
-            }
-            let path = self.folder(&path)?;
-            connections.insert(name, FilesConnection { path });
-        }
-        Ok(connections)
     }
 
     /// Whether tables can have these properties together.

@@ -6,8 +6,12 @@ pub mod language;
 mod project;
 pub mod report;
 mod runner;
+pub mod watch;
 
 pub use config::Config;
 pub use project::Project;
 pub use report::RunReport;
-pub use runner::{DEAD_LETTER_PROPERTY, Observer, PIPELINE_PROPERTY, Resume, RunOptions, Runner};
+pub use runner::{
+    DEAD_LETTER_PROPERTY, Observer, PIPELINE_PROPERTY, Resume, RunOptions, Runner, SourceName,
+    TableCheck,
+};

@@ -20,6 +20,7 @@ use crate::lake::{Lake, Pinned};
 use crate::options::EngineOptions;
 use crate::output::QueryOutput;
 use crate::session::Session;
+use crate::yielding::YieldingJoins;
 
 /// Runs SQL over the tables of a catalog. Cheap to clone; all clones share memory bounds and caches.
 #[derive(Debug, Clone)]
@@ -73,6 +74,7 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(runtime.build_arc().ours()?)
             .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .with_catalog_list(Arc::new(Lake::new(Arc::clone(&catalog), Pinned::new())))
             .build();
         functions::register(&mut state).ours()?;

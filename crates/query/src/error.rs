@@ -108,6 +108,7 @@ fn classify(error: DataFusionError) -> Error {
                 ErrorKind::Unavailable,
                 "the query needs more memory than it may have",
             )
+            .with("limit", "memory")
             .help("raise the memory limit, or read fewer columns and rows")
             .source_error(text(&error));
         }

@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
 
+pub mod encode;
 mod engine;
 mod error;
 mod functions;
@@ -28,6 +29,7 @@ mod statements;
 mod stream_table;
 mod table;
 mod telemetry;
+mod yielding;
 
 pub use datafusion;
 

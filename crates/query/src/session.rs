@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use berglake_format::plan::SnapshotSelector;
-use berglake_format::{Error, Result, Table};
+use berglake_format::{Error, NamespaceIdent, Result, Table};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, ScalarValue, SchemaError};
 use datafusion::dataframe::DataFrame;
@@ -47,6 +47,27 @@ pub(crate) struct Settings {
 /// A statement that was parsed and waits to be run.
 #[derive(Debug)]
 pub struct Prepared(Statement);
+
+impl Prepared {
+    /// Whether running it changes nothing that outlives the session.
+    pub fn is_read_only(&self) -> bool {
+        match &self.0 {
+            Statement::Query(_)
+            | Statement::Explain { .. }
+            | Statement::ShowTables { .. }
+            | Statement::ShowNamespaces { .. }
+            | Statement::Describe { .. }
+            | Statement::DescribeNamespace(_)
+            | Statement::Use(_)
+            | Statement::Set { .. } => true,
+            Statement::CreateNamespace { .. }
+            | Statement::DropNamespace { .. }
+            | Statement::CreateTable(_)
+            | Statement::DropTable { .. }
+            | Statement::Insert { .. } => false,
+        }
+    }
+}
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,6 +152,18 @@ impl Session {
             Statement::Use(name) => self.use_namespace(&name).await,
             other => crate::statements::run(self, other).await,
         }
+    }
+
+    /// Looks names without a namespace up in this one from now on, as `USE` does.
+    ///
+    /// # Errors
+    /// [`NotFound`](berglake_format::ErrorKind::NotFound) if it does not exist.
+    pub async fn enter(&self, namespace: &NamespaceIdent) -> Result<()> {
+        self.engine.catalog().load_namespace(namespace).await?;
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        settings.config.options_mut().catalog.default_schema = namespace.join(".");
+        settings.namespace = namespace.clone().inner();
+        Ok(())
     }
 
     /// Plans a SELECT, without running it.
@@ -364,10 +397,7 @@ impl Session {
             .resolver(&settings)
             .find_namespace(&sql::parts(name)?)
             .await?;
-        self.engine.catalog().load_namespace(&namespace).await?;
-        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        settings.config.options_mut().catalog.default_schema = namespace.join(".");
-        settings.namespace = namespace.inner();
+        self.enter(&namespace).await?;
         Ok(QueryOutput::nothing())
     }
 }

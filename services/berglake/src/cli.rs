@@ -9,7 +9,7 @@ Exit codes:
   0    done
   1    failed: a flow of a run failed, an object does not exist, data is corrupt
   2    the request is wrong: usage, configuration, pipelines, SQL
-  3    the catalog or the storage cannot be reached, opened or written
+  3    the catalog, the storage or a port cannot be reached, opened or written
   4    a conflict with other writers, or a commit whose outcome is not known
   130  interrupted by SIGINT or SIGTERM";
 
@@ -19,6 +19,7 @@ Examples:
   berglake --project films run         bring its tables up to date
   berglake --project films sql         ask questions, interactively
   berglake --project films info        see what is there
+  berglake --project films up          serve it, and follow its sources
 
 Each key of berglake.toml is overridden by an environment variable (BERGLAKE_STORAGE__WAREHOUSE for
 storage.warehouse), and that by --set storage.warehouse=VALUE.
@@ -135,6 +136,7 @@ Examples:
   berglake run --layer silver
   berglake run --full-refresh gold.movies_by_year_genre
   berglake run --output json > report.json
+  berglake run --watch --layer bronze
 
 Each flow reads what is new in its source since its last commit, and commits rows and progress
 together: a run that is interrupted or killed is continued by the next one, without losing or doubling
@@ -142,8 +144,52 @@ a row. A flow that fails leaves its table as it was; flows that need it are skip
 
 JSON: {pipeline, elapsed_ms, flows: [{flow, target, kind, status, rows_read, rows_inserted,
 rows_updated, rows_deleted, rows_superseded, dead_letters, expectations, snapshot_id, warnings, error,
-elapsed_ms}]}, where status is updated, up-to-date, failed or skipped.")]
+elapsed_ms}]}, where status is updated, up-to-date, failed or skipped.
+
+With --watch it goes on: sources are looked at again and again, tables follow the tables before them,
+each at the interval of its stage (services.bronze.interval and so on). A flow whose source, catalog or
+store is away tries again; one that cannot go on stops and says why, while the others go on. SIGINT or
+SIGTERM ends it after the batches in flight, with exit code 0. JSON is then one object per line:
+{event: \"updated\", …} as above, or {event: \"state\", flow, target, state, reason}.")]
     Run(RunArguments),
+    /// Run the whole platform in this process: catalog, query, bronze, silver, gold, maintenance
+    #[command(after_help = "\
+Examples:
+  berglake up
+  berglake --project films up
+  berglake --set query.listen=127.0.0.1:9090 up
+  curl -d 'SELECT count(*) FROM gold.top_movies' http://127.0.0.1:8080/v1/sql
+
+Serves SQL at query.listen (127.0.0.1:8080) and the catalog at catalog.server.listen (127.0.0.1:8181),
+brings sources into tables, and lets tables follow each other. Both servers answer /health/live,
+/health/ready and /metrics. SIGINT or SIGTERM ends it in good order, with exit code 0.")]
+    Up,
+    /// Run one role as a process of its own
+    #[command(after_help = "\
+Examples:
+  berglake serve query
+  berglake --set query.listen=0.0.0.0:8080 serve query
+  berglake serve bronze
+
+Each role answers /health/live, /health/ready and /metrics where it listens: query.listen,
+catalog.server.listen, services.bronze.listen and so on. The order in which roles, catalog and stores are
+started does not matter: what is not there yet is waited for, and named in /health/ready and the log.
+A configuration that can never work ends the process with exit code 2.")]
+    Serve {
+        /// The role
+        #[arg(value_enum, value_name = "ROLE")]
+        role: RoleName,
+    },
+    /// Check that catalog, store and sources can be reached, and make or verify each table
+    #[command(after_help = "\
+Examples:
+  berglake check
+  berglake check --output json | jq '.steps[] | select(.ok | not)'
+
+Asks the catalog, writes, reads, lists and deletes a file in the warehouse, looks at each source, and
+makes each table or verifies that it is as defined, with its location. Stops at the first failure, with
+its exit code. JSON: {ok, steps: [{step, subject, ok, detail, error, help, elapsed_ms}]}.")]
+    Check,
     /// Ask in SQL: interactively, or one command or file
     #[command(after_help = "\
 Examples:
@@ -213,6 +259,21 @@ Examples:
         #[arg(value_enum, value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// The name of the process in traces and metrics, where `OTEL_SERVICE_NAME` does not say it.
+    pub(crate) fn service(&self) -> &'static str {
+        match self {
+            Self::Serve { role } => match role {
+                RoleName::Bronze => "berglake-bronze",
+                RoleName::Silver => "berglake-silver",
+                RoleName::Gold => "berglake-gold",
+                RoleName::Query => "berglake-query",
+            },
+            _ => "berglake",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -301,6 +362,22 @@ pub(crate) struct Selection {
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) selection: Selection,
+    /// Go on: run each flow again when there is something new for it
+    #[arg(long, conflicts_with_all = ["full_refresh", "resume"])]
+    pub(crate) watch: bool,
+}
+
+/// A role of the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleName {
+    /// Sources into tables.
+    Bronze,
+    /// Changed rows into clean rows.
+    Silver,
+    /// Changed groups into aggregates.
+    Gold,
+    /// SQL over HTTP.
+    Query,
 }
 
 /// What to do with rows that a rollback has undone.

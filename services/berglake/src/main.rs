@@ -12,11 +12,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use berglake_format::{Error, failpoint};
+use berglake_host::signals::interrupted;
 use berglake_maintenance::Stop;
 use clap::Parser;
 use tokio::runtime::Runtime;
 
-use cli::{Arguments, Command, ConfigCommand, Global, LogFormat, MaintainCommand};
+use cli::{Arguments, Command, ConfigCommand, LogFormat, MaintainCommand};
 use exit::{Failure, Outcome};
 
 /// How long work on other threads may take to end after an interruption.
@@ -35,7 +36,7 @@ fn start(arguments: &Arguments) -> Outcome {
         failpoint::check(&setting).map_err(Failure::usage)?;
     }
     // It exports what is left when this function ends, whatever the outcome.
-    let _telemetry = telemetry(&arguments.global)?;
+    let _telemetry = telemetry(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -48,14 +49,15 @@ fn start(arguments: &Arguments) -> Outcome {
     outcome
 }
 
-fn telemetry(global: &Global) -> Outcome<berglake_telemetry::Guard> {
+fn telemetry(arguments: &Arguments) -> Outcome<berglake_telemetry::Guard> {
+    let global = &arguments.global;
     let format = match global.log_format {
         LogFormat::Plain => berglake_telemetry::Format::Plain,
         LogFormat::Json => berglake_telemetry::Format::Json,
     };
     berglake_telemetry::Settings::new(format)
         .filter(&global.log)
-        .and_then(berglake_telemetry::Settings::init)
+        .and_then(|settings| settings.service(arguments.command.service()).init())
         .map_err(|error| Failure::usage(Error::invalid(error.to_string())))
 }
 
@@ -71,7 +73,13 @@ fn dispatch(runtime: &Runtime, arguments: &Arguments) -> Outcome {
         Command::Plan(selection) => {
             until_interrupted(runtime, commands::plan::run(global, selection))
         }
+        Command::Run(run) if run.watch => {
+            runtime.block_on(commands::watch::run(global, run.selection.layer.as_deref()))
+        }
         Command::Run(run) => until_interrupted(runtime, commands::run::run(global, run)),
+        Command::Up => runtime.block_on(commands::serve::up(global)),
+        Command::Serve { role } => runtime.block_on(commands::serve::one(global, *role)),
+        Command::Check => until_interrupted(runtime, commands::check::run(global)),
         Command::Tables => until_interrupted(runtime, commands::tables::run(global)),
         Command::History { table } => {
             until_interrupted(runtime, commands::history::run(global, table))
@@ -125,29 +133,4 @@ fn until_settled(
             () = interrupted() => Err(Failure::Interrupted),
         }
     })
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match (
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::terminate()),
-        ) {
-            (Ok(mut interrupt), Ok(mut terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-            // Without handlers the system's own hold, which end the program at once.
-            _ => std::future::pending().await,
-        }
-    }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

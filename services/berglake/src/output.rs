@@ -31,9 +31,9 @@ impl Out {
         self.line("")
     }
 
-    /// The writer itself, for encoders that want one.
-    pub(crate) fn writer(&mut self) -> &mut (impl Write + use<>) {
-        &mut self.0
+    /// Prints bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Outcome {
+        self.0.write_all(bytes).map_err(Failure::output)
     }
 
     /// Hands everything to the reader. Without it an error at the end would be lost.

@@ -1,2 +1,13 @@
-//! The role that keeps silver tables up to date with bronze.
+//! The role that keeps silver tables up to date with bronze: changed rows become clean rows.
+//!
+//! It is the stage [`Stage::Silver`] of a pipeline, followed: everything that it does is in
+//! [`berglake_pipeline::watch`], and what every role has is in [`berglake_host`].
 #![deny(missing_docs)]
+
+use berglake_host::Worker;
+use berglake_pipeline::watch::Stage;
+
+/// The role.
+pub fn role() -> Worker {
+    Worker::new(Stage::Silver)
+}

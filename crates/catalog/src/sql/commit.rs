@@ -312,9 +312,9 @@ impl Inner {
         };
         match self.insert_in(write, ident, location, pointer).await? {
             Inserted::Yes => Ok(None),
-            Inserted::NameTaken => Ok(Some(ConflictReason::Requirement(format!(
-                "the table {ident} exists"
-            )))),
+            Inserted::NameTaken => Ok(Some(ConflictReason::Requirement(
+                "table already exists".to_string(),
+            ))),
             Inserted::NoNamespace => Err(other(self.no_such_namespace(ident.namespace()).await)),
             Inserted::FolderTaken(error) => Err(other(error)),
         }
@@ -374,13 +374,19 @@ fn stale_snapshot(updates: &[TableUpdate], metadata: &TableMetadata) -> Option<C
             TableUpdate::UpgradeFormatVersion { format_version } => version = *format_version,
             TableUpdate::AddSnapshot { snapshot } => {
                 let number = snapshot.sequence_number();
-                if version != FormatVersion::V1 && number <= last {
+                // One without a parent has no older rows that its deletes could meet, so that two
+                // replacements of a table may have one number. Going back is never possible.
+                let taken = match snapshot.parent_snapshot_id() {
+                    Some(_) => number <= last,
+                    None => number < last,
+                };
+                if version != FormatVersion::V1 && taken {
                     return Some(ConflictReason::Requirement(format!(
                         "snapshot {} has the sequence number {number}, and the table is at {last}",
                         snapshot.snapshot_id()
                     )));
                 }
-                last = number;
+                last = last.max(number);
                 if let (FormatVersion::V3, Some((first, added))) = (version, snapshot.row_range()) {
                     if first < next_row {
                         return Some(ConflictReason::Requirement(format!(

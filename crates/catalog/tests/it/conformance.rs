@@ -557,9 +557,10 @@ async fn stale_snapshots(catalog: &dyn Catalog) {
         .await
         .unwrap();
     let base = catalog.create_table(table("stale", "t")).await.unwrap();
-    let add = |id: i64, number: i64| {
+    let add = |id: i64, parent: Option<i64>, number: i64| {
         let snapshot = Snapshot::builder()
             .with_snapshot_id(id)
+            .with_parent_snapshot_id(parent)
             .with_sequence_number(number)
             .with_timestamp_ms(base.environment().clock().now_millis())
             .with_manifest_list(format!("{}/metadata/{id}.avro", base.metadata().location()))
@@ -575,15 +576,23 @@ async fn stale_snapshots(catalog: &dyn Catalog) {
             updates: vec![TableUpdate::AddSnapshot { snapshot }],
         }
     };
-    committed(catalog.commit(vec![add(1, 1)]).await.unwrap());
-    committed(catalog.commit(vec![add(2, 5)]).await.unwrap());
-    for number in [0, 4, 5] {
+    committed(catalog.commit(vec![add(1, None, 1)]).await.unwrap());
+    committed(catalog.commit(vec![add(2, Some(1), 5)]).await.unwrap());
+    for (parent, number) in [
+        (Some(1), 0),
+        (Some(1), 4),
+        (Some(1), 5),
+        (None, 0),
+        (None, 4),
+    ] {
         // Planned on an older head, on another branch: no requirement notices, the number does.
-        let outcome = catalog.commit(vec![add(3, number)]).await.unwrap();
+        let outcome = catalog.commit(vec![add(3, parent, number)]).await.unwrap();
         let (_, reason) = conflict(outcome);
         assert!(matches!(reason, ConflictReason::Requirement(_)), "{reason}");
     }
-    committed(catalog.commit(vec![add(3, 6)]).await.unwrap());
+    committed(catalog.commit(vec![add(3, Some(1), 6)]).await.unwrap());
+    // One that starts anew has no older rows, so that two replacements may have one number.
+    committed(catalog.commit(vec![add(4, None, 6)]).await.unwrap());
 }
 
 async fn old_metadata(catalog: &dyn Catalog) {

@@ -38,10 +38,9 @@ impl TableChange {
         location: &str,
     ) -> Result<Result<TableMetadata, ConflictReason>> {
         for requirement in &self.requirements {
-            if let Err(error) = requirement.check(None) {
-                return Ok(Err(ConflictReason::Requirement(
-                    error.message().to_string(),
-                )));
+            if requirement.check(None).is_err() {
+                let why = "table does not exist".to_string();
+                return Ok(Err(ConflictReason::Requirement(why)));
             }
         }
         let wrong = |error: iceberg::Error| {

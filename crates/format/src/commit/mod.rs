@@ -61,10 +61,9 @@ impl TableChange {
         current_location: &str,
     ) -> Result<Result<TableMetadata, ConflictReason>> {
         for requirement in &self.requirements {
-            if let Err(error) = requirement.check(Some(current)) {
-                return Ok(Err(ConflictReason::Requirement(
-                    error.message().to_string(),
-                )));
+            if requirement.check(Some(current)).is_err() {
+                let why = why_not(requirement, current);
+                return Ok(Err(ConflictReason::Requirement(why)));
             }
         }
         if let Some(reason) = self.orphaned_ref(current)? {
@@ -122,6 +121,53 @@ impl TableChange {
                     reference.snapshot_id
                 ))
             }))
+    }
+}
+
+/// What is otherwise than a requirement says, in the words that clients of REST catalogs know.
+fn why_not(requirement: &TableRequirement, current: &TableMetadata) -> String {
+    use TableRequirement as Must;
+    match requirement {
+        Must::NotExist => "table already exists".to_string(),
+        Must::UuidMatch { uuid } => {
+            format!("UUID does not match: expected {uuid} != {}", current.uuid())
+        }
+        Must::CurrentSchemaIdMatch { current_schema_id } => format!(
+            "current schema changed: expected id {current_schema_id} != {}",
+            current.current_schema_id()
+        ),
+        Must::LastAssignedFieldIdMatch {
+            last_assigned_field_id,
+        } => format!(
+            "last assigned field id changed: expected id {last_assigned_field_id} != {}",
+            current.last_column_id()
+        ),
+        Must::LastAssignedPartitionIdMatch {
+            last_assigned_partition_id,
+        } => format!(
+            "last assigned partition id changed: expected id {last_assigned_partition_id} != {}",
+            current.last_partition_id()
+        ),
+        Must::DefaultSpecIdMatch { default_spec_id } => format!(
+            "default partition spec changed: expected id {default_spec_id} != {}",
+            current.default_partition_spec_id()
+        ),
+        Must::DefaultSortOrderIdMatch {
+            default_sort_order_id,
+        } => format!(
+            "default sort order changed: expected id {default_sort_order_id} != {}",
+            current.default_sort_order_id()
+        ),
+        Must::RefSnapshotIdMatch { r#ref, snapshot_id } => {
+            match (snapshot_id, current.snapshot_for_ref(r#ref)) {
+                (None, _) => format!("branch or tag {ref} was created concurrently"),
+                (Some(id), None) => format!("branch or tag {ref} is missing, expected {id}"),
+                (Some(id), Some(now)) => format!(
+                    "branch or tag {ref} has changed: expected id {id} != {}",
+                    now.snapshot_id()
+                ),
+            }
+        }
     }
 }
 

@@ -47,11 +47,13 @@ pub enum ErrorType {
     TooLarge,
     /// The record is nested deeper than [`MAX_DEPTH`](crate::decode::MAX_DEPTH).
     TooDeep,
+    /// The message has no payload.
+    Tombstone,
 }
 
 impl ErrorType {
     /// All types, for documentation and for checks.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::InvalidUtf8,
         Self::FieldCount,
@@ -60,6 +62,7 @@ impl ErrorType {
         Self::MissingRequired,
         Self::TooLarge,
         Self::TooDeep,
+        Self::Tombstone,
     ];
 
     /// The stored name.
@@ -73,6 +76,7 @@ impl ErrorType {
             Self::MissingRequired => "missing_required",
             Self::TooLarge => "too_large",
             Self::TooDeep => "too_deep",
+            Self::Tombstone => "tombstone",
         }
     }
 }

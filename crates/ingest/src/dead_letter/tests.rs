@@ -101,7 +101,8 @@ fn names_of_error_types_are_stable_and_distinct() {
             "out_of_range",
             "missing_required",
             "too_large",
-            "too_deep"
+            "too_deep",
+            "tombstone"
         ]
     );
 }

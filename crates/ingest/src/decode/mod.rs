@@ -28,14 +28,14 @@
 //! whose type can never fit is an error, a single value that does not is a dead letter.
 
 mod columnar;
-mod columns;
+pub(crate) mod columns;
 mod csv;
 mod fit;
 mod frame;
 mod infer;
-mod json;
+pub(crate) mod json;
 mod number;
-mod plan;
+pub(crate) mod plan;
 mod text;
 mod time;
 

@@ -28,6 +28,10 @@
 mod record;
 #[cfg(test)]
 mod tests;
+mod topic;
+#[cfg(test)]
+mod topic_tests;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -42,6 +46,9 @@ use uuid::Uuid;
 
 use crate::files::SourceFile;
 use record::{Cached, decode_cached, decode_delta, encode_cached, encode_delta};
+use walk::{End, Walk};
+
+pub use topic::{Mark, PartitionPosition, PartitionRange, TopicDelta, TopicPosition};
 
 /// What the keys of all records begin with.
 const KEY_PREFIX: &str = "berglake.flow.";
@@ -144,6 +151,8 @@ pub enum Delta {
     },
     /// Files, all of their records.
     Files(FileSet),
+    /// Messages of a Kafka topic.
+    Topic(TopicDelta),
     /// Nothing: the flow was set back to its start.
     Start,
 }
@@ -170,6 +179,8 @@ pub enum Position {
     },
     /// Files.
     Files(FileSet),
+    /// Messages of a Kafka topic, up to an offset of each partition.
+    Topic(TopicPosition),
     /// Nothing: the flow was set back to its start.
     Start,
 }
@@ -231,6 +242,10 @@ impl Position {
                 );
                 Ok(Self::Files(all))
             }
+            (None, Delta::Topic(delta)) => delta.after(None).map(Self::Topic),
+            (Some(Self::Topic(before)), Delta::Topic(delta)) => {
+                delta.after(Some(before)).map(Self::Topic)
+            }
             (_, Delta::Start) => Err("a batch is no way back to the start".to_owned()),
             (Some(_), _) => Err("the flow had a source of another kind".to_owned()),
         }
@@ -246,6 +261,7 @@ impl Position {
                 Self::Files(known)
             }
             (_, Delta::Files(files)) => Self::Files(files),
+            (_, Delta::Topic(delta)) => Self::Topic(delta.end()),
             (_, Delta::Start) => Self::Start,
         }
     }
@@ -262,7 +278,9 @@ impl Position {
                 known.retain(|location, _| !files.contains_key(location));
                 Some((!known.is_empty()).then_some(Self::Files(known)))
             }
-            (Self::Table { .. } | Self::Start, Delta::Files(_)) | (_, Delta::Start) => None,
+            (_, Delta::Topic(delta)) => Some(delta.start().map(Self::Topic)),
+            (Self::Table { .. } | Self::Topic(_) | Self::Start, Delta::Files(_))
+            | (_, Delta::Start) => None,
         }
     }
 }
@@ -510,62 +528,6 @@ pub fn pending(listing: &[SourceFile], position: Option<&Position>) -> Pending {
     pending
 }
 
-/// Where a walk over ancestors ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// At the snapshot that was looked for.
-    Found,
-    /// At the first snapshot of the table.
-    Root,
-    /// At a parent that has expired.
-    Expired,
-}
-
-/// A walk from a snapshot back over its ancestors.
-struct Walk<'a> {
-    /// The snapshots that were passed, newest first, without the one looked for.
-    passed: Vec<&'a SnapshotRef>,
-    end: End,
-    /// The snapshot that was looked for.
-    found: Option<i64>,
-}
-
-impl<'a> Walk<'a> {
-    fn from(
-        metadata: &'a TableMetadata,
-        start: Option<i64>,
-        is_goal: impl Fn(i64) -> bool,
-    ) -> Self {
-        let mut passed = Vec::new();
-        // Corrupt metadata could hold a cycle.
-        let mut seen = HashSet::new();
-        let mut next = start;
-        while let Some(id) = next {
-            if is_goal(id) {
-                return Self {
-                    passed,
-                    end: End::Found,
-                    found: Some(id),
-                };
-            }
-            let Some(snapshot) = metadata.snapshot_by_id(id).filter(|_| seen.insert(id)) else {
-                return Self {
-                    passed,
-                    end: End::Expired,
-                    found: None,
-                };
-            };
-            passed.push(snapshot);
-            next = snapshot.parent_snapshot_id();
-        }
-        Self {
-            passed,
-            end: End::Root,
-            found: None,
-        }
-    }
-}
-
 fn delta_of(snapshot: &SnapshotRef, flow: &FlowId) -> Result<Option<Delta>> {
     match snapshot.summary().additional_properties.get(&flow.key()) {
         Some(text) => decode_delta(text).map(Some).map_err(|error| {
@@ -620,9 +582,11 @@ fn head_position(
         }
         return Ok(told(replay(position, after_fork.into_iter().rev())));
     }
-    // The newest record of a table is its position, whatever came before it.
+    // The newest record of a table or a topic is its position, whatever came before it.
     match replay(None, on_head) {
-        Some(position @ Position::Table { .. }) => Ok(HeadPosition::At(position)),
+        Some(position @ (Position::Table { .. } | Position::Topic(_))) => {
+            Ok(HeadPosition::At(position))
+        }
         _ => Ok(HeadPosition::Expired),
     }
 }

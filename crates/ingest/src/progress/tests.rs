@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn flow() -> FlowId {
+pub(super) fn flow() -> FlowId {
     FlowId::new("f").unwrap()
 }
 
@@ -17,7 +17,7 @@ fn source() -> Uuid {
     Uuid::from_u128(7)
 }
 
-fn empty() -> TableMetadata {
+pub(super) fn empty() -> TableMetadata {
     let id = NestedField::required(1, "id", Type::Primitive(PrimitiveType::Long));
     let schema = Schema::builder()
         .with_fields(vec![id.into()])
@@ -36,7 +36,7 @@ fn empty() -> TableMetadata {
 }
 
 /// Metadata with one more snapshot on top of the head, carrying these notes.
-fn commit(base: &TableMetadata, id: i64, notes: &CommitNotes) -> TableMetadata {
+pub(super) fn commit(base: &TableMetadata, id: i64, notes: &CommitNotes) -> TableMetadata {
     let summary = Summary {
         operation: Operation::Append,
         additional_properties: notes.summary.clone().into_iter().collect(),
@@ -63,7 +63,7 @@ fn commit(base: &TableMetadata, id: i64, notes: &CommitNotes) -> TableMetadata {
         .metadata
 }
 
-fn step(base: &TableMetadata, id: i64, step: &Step) -> Result<TableMetadata> {
+pub(super) fn step(base: &TableMetadata, id: i64, step: &Step) -> Result<TableMetadata> {
     let mut notes = CommitNotes::default();
     let next = NextSnapshot {
         id,
@@ -73,7 +73,7 @@ fn step(base: &TableMetadata, id: i64, step: &Step) -> Result<TableMetadata> {
     Ok(commit(base, id, &notes))
 }
 
-fn rolled_back(base: &TableMetadata, to: i64) -> TableMetadata {
+pub(super) fn rolled_back(base: &TableMetadata, to: i64) -> TableMetadata {
     let retention = SnapshotRetention::Branch {
         min_snapshots_to_keep: None,
         max_snapshot_age_ms: None,
@@ -338,7 +338,7 @@ fn records_that_cannot_be_read_are_errors_that_name_the_flow() {
     for (text, kind) in [
         ("nonsense", ErrorKind::Corrupt),
         ("{\"version\":1}", ErrorKind::Corrupt),
-        ("{\"version\":2,\"kafka\":{}}", ErrorKind::Unsupported),
+        ("{\"version\":3,\"push\":{}}", ErrorKind::Unsupported),
     ] {
         let summary = BTreeMap::from([(flow().key(), text.to_owned())]);
         let table = commit(

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Scalar,
     /// A table property: a scalar under a dotted name, quoted or as nested tables.
     Property,
+    /// An option of a client: a scalar under a dotted name like a property, and maybe a secret.
+    ClientOption,
 }
 
 /// One key, or one family of keys where a segment is [`ANY`].
@@ -159,6 +161,18 @@ pub(super) static KNOWN: &[Known] = &[
         Kind::Flag,
         Some("false"),
         "Whether the catalog server may listen beyond this machine without tokens.",
+    ),
+    key(
+        &["catalog", "clients", "s3-endpoint"],
+        Kind::Url,
+        None,
+        "The store's address that the catalog server tells its clients, where it is not `storage.s3.endpoint`.",
+    ),
+    key(
+        &["catalog", "clients", "share-credentials"],
+        Kind::Flag,
+        Some("false"),
+        "Whether the catalog server hands its own keys of the store to its clients.",
     ),
     key(
         &["query", "listen"],
@@ -314,13 +328,55 @@ pub(super) static KNOWN: &[Known] = &[
         &["connections", ANY, "kind"],
         Kind::Text,
         None,
-        "What the connection leads to: `files`.",
+        "What the connection leads to: `files` or `kafka`.",
     ),
     key(
         &["connections", ANY, "path"],
         Kind::Text,
         None,
-        "A folder or bucket, for `read_files(connection => 'NAME', …)`.",
+        "Of files: a folder or bucket, for `read_files(connection => 'NAME', …)`.",
+    ),
+    key(
+        &["connections", ANY, "bootstrap-servers"],
+        Kind::Text,
+        None,
+        "Brokers of Kafka, `HOST:PORT`, several with commas.",
+    ),
+    key(
+        &["connections", ANY, "security-protocol"],
+        Kind::Text,
+        None,
+        "`PLAINTEXT` unless said otherwise, `SASL_PLAINTEXT`, `SSL` or `SASL_SSL`; the last two need a build with the cargo feature `kafka-ssl`.",
+    ),
+    key(
+        &["connections", ANY, "sasl-mechanism"],
+        Kind::Text,
+        None,
+        "`PLAIN`; `SCRAM-SHA-256`, `SCRAM-SHA-512` and `OAUTHBEARER` need `kafka-ssl`, too.",
+    ),
+    key(
+        &["connections", ANY, "sasl-username"],
+        Kind::Text,
+        None,
+        "Who logs in to Kafka.",
+    ),
+    key(
+        &["connections", ANY, "sasl-password"],
+        Kind::Secret,
+        None,
+        "Better in the environment than in the file.",
+    ),
+    key(
+        &["connections", ANY, "timeout"],
+        Kind::Duration,
+        None,
+        "How long brokers that do not answer are waited for; `60s` unless said otherwise.",
+    ),
+    key(
+        &["connections", ANY, "options", ANY],
+        Kind::ClientOption,
+        None,
+        "An option of librdkafka; those on which exactly-once depends are refused.",
     ),
 ];
 

@@ -98,9 +98,9 @@ impl Settings {
         };
         let mut path: Vec<String> = Vec::with_capacity(segments.len());
         for (i, (segment, given)) in known.path.iter().zip(&segments).enumerate() {
-            let is_property = known.kind == Kind::Property && i + 1 == segments.len();
+            let kind = (i + 1 == segments.len()).then_some(known.kind);
             path.push(if *segment == ANY {
-                self.free_name(variable, &path, given, is_property)?
+                self.free_name(variable, &path, given, kind)?
             } else {
                 (*segment).to_string()
             });
@@ -114,8 +114,9 @@ impl Settings {
         variable: &str,
         above: &[String],
         given: &str,
-        is_property: bool,
+        kind: Option<Kind>,
     ) -> Result<String> {
+        let is_property = kind == Some(Kind::Property);
         let mut names: Vec<&str> = self
             .0
             .keys()
@@ -139,6 +140,8 @@ impl Settings {
             )
             .with("variable", variable)
             .help("name the property in berglake.toml first: a variable cannot tell - from .")),
+            // The options of the client have dots between their words, and nothing else.
+            [] if kind == Some(Kind::ClientOption) => Ok(given.to_lowercase().replace('_', ".")),
             [] => Ok(given.to_lowercase()),
             _ => Err(
                 Error::invalid("the environment variable names several keys")

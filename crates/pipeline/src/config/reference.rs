@@ -50,6 +50,7 @@ fn name_of(known: &Known) -> String {
         .enumerate()
         .map(|(i, segment)| match *segment {
             ANY if known.kind == Kind::Property && i == last => "PROPERTY",
+            ANY if known.kind == Kind::ClientOption && i == last => "OPTION",
             ANY => "NAME",
             segment => segment,
         })
@@ -68,6 +69,7 @@ fn value_of(kind: Kind) -> &'static str {
         Kind::Size => "size, as in `64MiB`",
         Kind::Scalar => "text, number, `true`, `false`",
         Kind::Property => "property, sizes with units",
+        Kind::ClientOption => "text, number, `true`, `false`; maybe secret",
     }
 }
 

@@ -83,6 +83,15 @@ pub struct ServerConfig {
     pub allow_anonymous: bool,
 }
 
+/// What clients of the catalog server are told about the storage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogClientsConfig {
+    /// Where clients reach the store, if that is not where the server does.
+    pub s3_endpoint: Option<String>,
+    /// Whether they get the store's access keys with each table.
+    pub share_credentials: bool,
+}
+
 /// What queries over HTTP may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryConfig {
@@ -181,6 +190,13 @@ impl Reader<'_> {
 
     pub(super) fn catalog_server(&mut self) -> Result<ServerConfig> {
         self.server(&["catalog", "server"])
+    }
+
+    pub(super) fn catalog_clients(&mut self) -> Result<CatalogClientsConfig> {
+        Ok(CatalogClientsConfig {
+            s3_endpoint: self.optional(&["catalog", "clients", "s3-endpoint"]),
+            share_credentials: self.flag(&["catalog", "clients", "share-credentials"])?,
+        })
     }
 
     fn server(&mut self, section: &[&str]) -> Result<ServerConfig> {

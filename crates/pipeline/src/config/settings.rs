@@ -115,7 +115,9 @@ impl Settings {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<()> {
         // `write.target-file-size-bytes = …` without quotes is a table within a table.
-        if let (Kind::Property, DeValue::Table(inner)) = (kind, value.get_ref()) {
+        if let (Kind::Property | Kind::ClientOption, DeValue::Table(inner)) =
+            (kind, value.get_ref())
+        {
             for (key, value) in inner {
                 let mut path = path.to_vec();
                 if let Some(last) = path.last_mut() {
@@ -137,10 +139,11 @@ impl Settings {
             (Kind::Duration, _) => Some("a time such as \"30s\""),
             (Kind::Size, DeValue::String(_) | DeValue::Integer(_)) => None,
             (Kind::Size, _) => Some("a size such as \"64MiB\""),
-            (Kind::Scalar | Kind::Property, DeValue::Array(_) | DeValue::Table(_)) => {
-                Some("a string, a number, true or false")
-            }
-            (Kind::Scalar | Kind::Property, _) => None,
+            (
+                Kind::Scalar | Kind::Property | Kind::ClientOption,
+                DeValue::Array(_) | DeValue::Table(_),
+            ) => Some("a string, a number, true or false"),
+            (Kind::Scalar | Kind::Property | Kind::ClientOption, _) => None,
         };
         if let Some(expected) = expected {
             let error = Error::invalid(format!(
@@ -220,22 +223,22 @@ fn connection_kind(place: &Place<'_>, path: &[String], table: &DeTable<'_>) -> R
 }
 
 /// The kinds of connections that a later version will have.
-const LATER: &[&str] = &["kafka", "postgres", "push"];
+const LATER: &[&str] = &["postgres", "push"];
 
 /// Whether connections of this kind work.
 pub(super) fn check_connection_kind(kind: &str) -> Result<()> {
-    if kind == "files" {
+    if matches!(kind, "files" | "kafka") {
         return Ok(());
     }
     if LATER.contains(&kind) {
         return Err(Error::unsupported(format!(
             "connections of the kind {kind:?} are not supported by this version"
         ))
-        .help("connections to files are: kind = \"files\""));
+        .help("this version has the kinds \"files\" and \"kafka\""));
     }
     Err(
         Error::invalid(format!("unknown kind of connection {kind:?}"))
-            .help("the one kind of this version is \"files\""),
+            .help("this version has the kinds \"files\" and \"kafka\""),
     )
 }
 

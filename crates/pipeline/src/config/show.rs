@@ -23,7 +23,7 @@ impl Config {
         self.in_order()
             .map(|(path, kind, setting)| ShownSetting {
                 key: keys::dotted(path),
-                value: shown(kind, &setting.value),
+                value: shown(path, kind, &setting.value),
                 origin: setting.origin.to_string(),
             })
             .collect()
@@ -43,7 +43,7 @@ impl Config {
                 let _ = writeln!(text, "{gap}[{}]", keys::dotted(above));
                 section = Some(above);
             }
-            let value = shown(kind, &setting.value);
+            let value = shown(path, kind, &setting.value);
             let value = match kind {
                 Kind::Flag | Kind::Count => value,
                 _ => toml::Value::String(value).to_string(),
@@ -71,9 +71,10 @@ impl Config {
     }
 }
 
-fn shown(kind: Kind, value: &str) -> String {
+fn shown(path: &[String], kind: Kind, value: &str) -> String {
     match kind {
         Kind::Secret => "***".to_string(),
+        Kind::ClientOption if path.last().is_some_and(|name| is_secret(name)) => "***".to_string(),
         Kind::Url => mask_url(value),
         Kind::Text
         | Kind::Flag
@@ -81,7 +82,8 @@ fn shown(kind: Kind, value: &str) -> String {
         | Kind::Duration
         | Kind::Size
         | Kind::Scalar
-        | Kind::Property => value.to_string(),
+        | Kind::Property
+        | Kind::ClientOption => value.to_string(),
     }
 }
 
@@ -93,12 +95,6 @@ pub fn mask_url(text: &str) -> String {
             Some((_, rest)) => format!("***@{rest}"),
             None => text.to_string(),
         };
-    };
-    let is_secret = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        ["password", "passwd", "secret", "token", "key"]
-            .iter()
-            .any(|part| name.contains(part))
     };
     let mut changed = false;
     if url.password().is_some() {
@@ -125,4 +121,20 @@ pub fn mask_url(text: &str) -> String {
     } else {
         text.to_string()
     }
+}
+
+/// Whether a value of this name may be a password.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "key",
+        "credential",
+        "jaas",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }

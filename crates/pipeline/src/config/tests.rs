@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use berglake_ingest::kafka::KafkaConnection;
+
 use super::*;
 
 fn load_with(text: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config> {
@@ -76,6 +78,17 @@ fn every_key_is_read() {
         [connections.drop]
         kind = "files"
         path = "../deliveries"
+        [connections.main]
+        kind = "kafka"
+        bootstrap-servers = "a:9092,b:9092"
+        security-protocol = "SASL_PLAINTEXT"
+        sasl-mechanism = "PLAIN"
+        sasl-username = "me"
+        sasl-password = "pass"
+        timeout = "5s"
+        [connections.main.options]
+        fetch.wait.max.ms = 7
+        "socket.keepalive.enable" = true
         "#,
     )
     .unwrap();
@@ -96,8 +109,67 @@ fn every_key_is_read() {
     assert_eq!(config.defaults["format-version"], "2");
     assert_eq!(config.layers["gold"]["gc.enabled"], "false");
     assert_eq!(config.variables["year"], "2010");
-    assert!(config.connections["drop"].path.ends_with("/deliveries"));
-    assert!(!config.connections["drop"].path.contains(".."));
+    let Connection::Files(drop) = &config.connections["drop"] else {
+        panic!()
+    };
+    assert!(drop.path.ends_with("/deliveries"));
+    assert!(!drop.path.contains(".."));
+    let expected = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "me"),
+        ("sasl.password", "pass"),
+        ("fetch.wait.max.ms", "7"),
+        ("socket.keepalive.enable", "true"),
+    ]
+    .into_iter()
+    .try_fold(
+        KafkaConnection::new("a:9092,b:9092").unwrap(),
+        |connection, (name, value)| connection.with_option(name, value.to_owned()),
+    );
+    let expected = expected.unwrap().with_timeout(Duration::from_secs(5));
+    assert_eq!(config.connections["main"], Connection::Kafka(expected));
+}
+
+#[test]
+fn a_connection_comes_from_the_environment_alone_and_hides_its_secrets() {
+    let variables = [
+        ("BERGLAKE_CONNECTIONS__MAIN__KIND", "kafka"),
+        (
+            "BERGLAKE_CONNECTIONS__MAIN__BOOTSTRAP_SERVERS",
+            "kafka:9092",
+        ),
+        ("BERGLAKE_CONNECTIONS__MAIN__SASL_PASSWORD", "hunter2"),
+        (
+            "BERGLAKE_CONNECTIONS__MAIN__OPTIONS__SSL_KEY_PASSWORD",
+            "hunter3",
+        ),
+        (
+            "BERGLAKE_CONNECTIONS__MAIN__OPTIONS__FETCH_WAIT_MAX_MS",
+            "7",
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(FILE_NAME), "").unwrap();
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::load(folder.path(), variables).unwrap();
+    let expected = [
+        ("sasl.password", "hunter2"),
+        ("ssl.key.password", "hunter3"),
+        ("fetch.wait.max.ms", "7"),
+    ]
+    .into_iter()
+    .try_fold(
+        KafkaConnection::new("kafka:9092").unwrap(),
+        |connection, (name, value)| connection.with_option(name, value.to_owned()),
+    );
+    assert_eq!(
+        config.connections["main"],
+        Connection::Kafka(expected.unwrap())
+    );
+    let shown = format!("{}{config:?}{:?}", config.to_toml(true), config.settings());
+    assert!(!shown.contains("hunter"), "{shown}");
+    assert!(shown.contains("fetch.wait.max.ms"), "{shown}");
 }
 
 #[test]
@@ -230,9 +302,29 @@ fn a_value_of_another_type_is_named() {
             "2",
         ),
         (
-            "[connections.k]\nkind = \"kafka\"\nbrokers = \"h\"",
-            "connections of the kind \"kafka\" are not supported by this version",
+            "[connections.p]\nkind = \"postgres\"\nhost = \"h\"",
+            "connections of the kind \"postgres\" are not supported by this version",
             "2",
+        ),
+        (
+            "[connections.k]\nkind = \"kafka\"\nbootstrap-servers = \"h:1\"\npath = \"x\"",
+            "a connection of the kind \"kafka\" has no key \"path\"",
+            "4",
+        ),
+        (
+            "[connections.k]\nkind = \"kafka\"\nbootstrap-servers = \" \"",
+            "the connection to Kafka cannot be used: no server is named",
+            "3",
+        ),
+        (
+            "[connections.k]\nkind = \"kafka\"\nbootstrap-servers = \"h:1\"\noptions = {\"group.id\" = []}",
+            "a string, a number, true or false is expected, not an array",
+            "4",
+        ),
+        (
+            "[connections.k]\nkind = \"kafka\"\nbootstrap-servers = \"h:1\"\n[connections.k.options]\nisolation.level = \"read_uncommitted\"",
+            "the connection to Kafka cannot be used: the option \"isolation.level\" is not for the user to set",
+            "5",
         ),
         (
             "[defaults]\n\nwrite.parquet.compression-codec = \"gzp\"",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use berglake_ingest::kafka::Starting;
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Spanned as _, UnaryOperator, Value,
 };
@@ -25,6 +26,8 @@ pub(super) enum ArgumentKind {
     OneOf(&'static [&'static str]),
     /// A list of columns with their types.
     Schema,
+    /// `earliest`, `latest` or a point in time.
+    Starting,
 }
 
 /// A source function.
@@ -35,11 +38,16 @@ pub(super) struct FunctionSpec {
     supported: bool,
     /// The arguments that may be given without a name, in order; they are required.
     positional: &'static [&'static str],
+    /// More arguments that must be given.
+    required: &'static [&'static str],
     arguments: &'static [(&'static str, ArgumentKind)],
 }
 
 /// What `format` can be; the names are those of ingest.
 const FORMATS: &[&str] = &["json", "ndjson", "json_array", "csv", "parquet", "arrow"];
+
+/// What `tombstones` can be; the names are those of ingest.
+const TOMBSTONES: &[&str] = &["dead_letter", "row", "skip"];
 
 /// All source functions. A new argument is a new line here.
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
@@ -47,6 +55,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
         name: "read_files",
         supported: true,
         positional: &["path"],
+        required: &[],
         arguments: &[
             ("path", ArgumentKind::Text),
             ("format", ArgumentKind::OneOf(FORMATS)),
@@ -61,20 +70,37 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     },
     FunctionSpec {
         name: "read_kafka",
-        supported: false,
+        supported: true,
         positional: &[],
-        arguments: &[],
+        required: &["connection", "topic", "schema"],
+        arguments: &[
+            ("connection", ArgumentKind::Text),
+            ("topic", ArgumentKind::Text),
+            ("format", ArgumentKind::OneOf(&["json"])),
+            ("schema", ArgumentKind::Schema),
+            ("key", ArgumentKind::Text),
+            ("headers", ArgumentKind::Text),
+            ("timestamp", ArgumentKind::Text),
+            ("topic_column", ArgumentKind::Text),
+            ("partition", ArgumentKind::Text),
+            ("offset", ArgumentKind::Text),
+            ("starting", ArgumentKind::Starting),
+            ("tombstones", ArgumentKind::OneOf(TOMBSTONES)),
+            ("on_data_loss", ArgumentKind::OneOf(&["fail", "continue"])),
+        ],
     },
     FunctionSpec {
         name: "read_postgres",
         supported: false,
         positional: &[],
+        required: &[],
         arguments: &[],
     },
     FunctionSpec {
         name: "read_push",
         supported: false,
         positional: &[],
+        required: &[],
         arguments: &[],
     },
 ];
@@ -98,7 +124,10 @@ pub(super) fn check(
         arguments: BTreeMap::new(),
     };
     if !spec.supported {
-        problems.push(Problem::unsupported(span, spec.name).help("this version has read_files"));
+        problems.push(
+            Problem::unsupported(span, spec.name)
+                .help("this version has read_files and read_kafka"),
+        );
         return call;
     }
     let mut positional = spec.positional.iter();
@@ -147,6 +176,13 @@ pub(super) fn check(
             Err(problem) => problems.push(problem),
         }
     }
+    for required in spec.required {
+        if !call.arguments.contains_key(*required) && !is_given(arguments, required) {
+            let message = format!("{} needs a {required}", spec.name);
+            let help = format!("write {}({required} => '…', …)", spec.name);
+            problems.push(Problem::new(span, message).help(help));
+        }
+    }
     for required in spec.positional {
         let given = arguments.iter().any(|argument| match argument {
             FunctionArg::Named { name, .. } => name.value.eq_ignore_ascii_case(required),
@@ -159,6 +195,13 @@ pub(super) fn check(
         }
     }
     call
+}
+
+/// Whether an argument is there, even if it is wrong.
+fn is_given(arguments: &[FunctionArg], name: &str) -> bool {
+    arguments.iter().any(|argument| {
+        matches!(argument, FunctionArg::Named { name: given, .. } if given.value.eq_ignore_ascii_case(name))
+    })
 }
 
 struct Constant {
@@ -229,6 +272,15 @@ fn convert(
         (ArgumentKind::OneOf(allowed), _) => {
             return Err(wrong(&format!("one of {}", allowed.join(", "))));
         }
+        (ArgumentKind::Starting, Literal::String(text)) => {
+            if text.parse::<Starting>().is_err() {
+                return Err(wrong(
+                    "earliest, latest, or a time such as 2026-01-31T00:00:00Z",
+                ));
+            }
+            Literal::String(text)
+        }
+        (ArgumentKind::Starting, _) => return Err(wrong("a string")),
         (ArgumentKind::Schema, Literal::String(text)) => {
             if let Err(error) = parse_schema(&text) {
                 // The literal's bytes are those of the text only if no quote in it was doubled

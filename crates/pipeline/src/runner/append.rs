@@ -4,40 +4,17 @@ use berglake_format::commit::Transaction;
 use berglake_format::snapshot::{Append, CommitNotes};
 use berglake_format::write::discard;
 use berglake_format::{Error, ErrorKind, Result, Table, failpoint, properties};
-use berglake_ingest::progress::FlowId;
 use berglake_ingest::sink::AppendRows;
 use tracing::Instrument;
 
 use super::dead_letters::{self, DeadLetters};
 use super::expectations::Checks;
 use super::inputs::{self, Batch};
-use super::telemetry::Measured;
-use super::{FlowRun, dataflow, sink, start, tables};
+use super::{FlowRun, dataflow, sink, tables};
 use crate::report::{FlowReport, FlowStatus};
 
-/// Takes batch after batch until nothing is left.
-pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()> {
-    let id = FlowId::new(run.progress_key())?;
-    let checks = Checks::new(&run.runner.definition(run.flow)?.definition.expectations);
-    let mut target = start::target(run).await?;
-    loop {
-        let from = inputs::position(&id, &target, run.options.resume)?;
-        let next = inputs::next_batch(run, &id, &target, from).await?;
-        report.warn(next.warnings);
-        let Some(batch) = next.batch else {
-            return start::settle(run, &id, &target, report).await;
-        };
-        let measured = Measured::start(run, report, batch.newest_ms);
-        let result = take(run, &target, batch, &checks, report);
-        let result = result.instrument(measured.span()).await;
-        report.expectations = checks.results();
-        measured.finish(report, &result);
-        target = result?;
-    }
-}
-
 /// Writes and commits one batch; gives the target as it stands afterwards.
-async fn take(
+pub(super) async fn take(
     run: &FlowRun<'_>,
     target: &Table,
     batch: Batch,
@@ -45,10 +22,10 @@ async fn take(
     report: &mut FlowReport,
 ) -> Result<Table> {
     let Batch {
-        step,
+        taken,
         rows,
         dead_letters,
-        newest_ms: _,
+        newest: _,
     } = batch;
     let has_dead_letters = dead_letters.is_some();
     let mut dead = DeadLetters::start(run, dead_letters::table_of(run).await?, dead_letters);
@@ -90,6 +67,18 @@ async fn take(
         }
     };
 
+    let step = match taken.step(counted.rows() + letters.count > 0) {
+        Ok(Some(step)) => step,
+        // There was nothing in the batch, so nothing is written either.
+        Ok(None) => return Ok(target.clone()),
+        Err(error) => {
+            discard(target, &written.files).await;
+            if let Some(table) = dead.table() {
+                discard(table, &letters.files).await;
+            }
+            return Err(error);
+        }
+    };
     // The table has them from its creation, unless the flow was added to it later.
     let pins = run.schemas.pins(&run.flow.target);
     let known = target.metadata().properties();

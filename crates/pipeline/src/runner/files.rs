@@ -4,22 +4,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use berglake_format::storage::Storage;
 use berglake_format::{Error, Result};
+use berglake_ingest::IngestError;
 use berglake_ingest::dead_letter::DeadLetter;
 use berglake_ingest::decode::{CsvOptions, FileReader, Format, ReadOptions, infer_schema};
 use berglake_ingest::files::{FileStore, Listing, SourceFile};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
 use super::telemetry::Within;
 use super::types::declared_schema;
 use crate::Project;
-use crate::config::Config;
+use crate::config::{Config, Connection};
 use crate::language::{SourceFunction, parse_schema};
 
 /// A call of `read_files`, bound to a store.
@@ -49,7 +51,7 @@ impl FileInput {
             .text("path")
             .ok_or_else(|| Error::invalid("read_files needs a path"))?;
         let pattern = match function.text("connection") {
-            Some(name) => within(connection(&project.config, name)?, path)?,
+            Some(name) => within(folder(&project.config, name)?, path)?,
             None if path.contains("://") => path.to_string(),
             None => absolute(&project.root, path)?,
         };
@@ -141,7 +143,7 @@ impl FileInput {
             Arc::<str>::from(self.pattern.as_str()),
             options.clone(),
         );
-        let batches = futures::stream::iter(files)
+        let parts = futures::stream::iter(files)
             .then(move |file| {
                 let (store, source, options) = (store.clone(), source.clone(), options.clone());
                 let span = tracing::info_span!("decode", berglake.file = %file.location);
@@ -152,37 +154,55 @@ impl FileInput {
                 }
             })
             .try_flatten()
-            .map_err(external)
-            .and_then(move |part| {
-                let dead_letters = dead_letters.clone();
-                async move {
-                    if !part.dead_letters.is_empty()
-                        && dead_letters.send(part.dead_letters).await.is_err()
-                    {
-                        // Whoever writes the dead letters has failed and says why; no row may pass them.
-                        return Err(DataFusionError::Execution(
-                            "dead letters cannot be written".into(),
-                        ));
-                    }
-                    Ok(part.batch)
-                }
-            })
-            .try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            schema,
-            batches.boxed(),
-        )))
+            .map_ok(|part| (part.batch, part.dead_letters));
+        Ok(rows_of(schema, parts, dead_letters))
     }
 }
 
-fn external(error: berglake_ingest::IngestError) -> DataFusionError {
-    DataFusionError::External(Box::new(Error::from(error)))
+/// The rows of a source. Its dead letters are handed over before the rows that come with them.
+pub(super) fn rows_of(
+    schema: SchemaRef,
+    parts: impl Stream<Item = Result<(RecordBatch, Vec<DeadLetter>), IngestError>> + Send + 'static,
+    dead_letters: mpsc::Sender<Vec<DeadLetter>>,
+) -> SendableRecordBatchStream {
+    let batches = parts
+        .map_err(|error| DataFusionError::External(Box::new(Error::from(error))))
+        .and_then(move |(batch, letters)| {
+            let dead_letters = dead_letters.clone();
+            async move {
+                if !letters.is_empty() && dead_letters.send(letters).await.is_err() {
+                    // Whoever writes the dead letters has failed and says why; no row may pass them.
+                    return Err(DataFusionError::Execution(
+                        "dead letters cannot be written".into(),
+                    ));
+                }
+                Ok(batch)
+            }
+        })
+        .try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed()))
 }
 
 /// The folder or prefix that a connection names.
-fn connection<'a>(config: &'a Config, name: &str) -> Result<&'a str> {
+fn folder<'a>(config: &'a Config, name: &str) -> Result<&'a str> {
+    match connection(config, name)? {
+        Connection::Files(connection) => Ok(&connection.path),
+        other => Err(wrong_kind(name, other, "files")),
+    }
+}
+
+/// The error for a connection that a source function cannot use.
+pub(super) fn wrong_kind(name: &str, connection: &Connection, wanted: &str) -> Error {
+    Error::invalid(format!(
+        "the connection {name:?} is of the kind {:?}, and {wanted:?} is wanted",
+        connection.kind()
+    ))
+}
+
+/// The connection of this name.
+pub(super) fn connection<'a>(config: &'a Config, name: &str) -> Result<&'a Connection> {
     match config.connections.get(name) {
-        Some(connection) => Ok(&connection.path),
+        Some(connection) => Ok(connection),
         None => {
             let known: Vec<&str> = config.connections.keys().map(String::as_str).collect();
             let known = match known.is_empty() {

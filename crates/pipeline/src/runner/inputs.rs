@@ -11,7 +11,10 @@ use berglake_format::read::{ReadOptions, read};
 use berglake_format::{Error, ErrorKind, Result, Table, schema};
 use berglake_ingest::dead_letter::DeadLetter;
 use berglake_ingest::files::SourceFile;
-use berglake_ingest::progress::{Delta, FlowId, Position, Progress, Step, pending};
+use berglake_ingest::kafka::{KafkaTopic, Limits, Pinned, Reading};
+use berglake_ingest::progress::{
+    Delta, FlowId, Position, Progress, Step, TopicDelta, TopicPosition, pending,
+};
 use berglake_query::IcebergTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -21,29 +24,83 @@ use tokio::sync::mpsc;
 
 use super::dataflow::{self, Providers};
 use super::files::FileInput;
-use super::{FlowRun, Resume, RunOptions, Runner, progress_key, tables, telemetry};
+use super::kafka::{KAFKA, KafkaCall, TopicBatch};
+use super::telemetry::{self, Newest};
+use super::{FlowRun, Resume, RunOptions, Runner, progress_key, tables};
 use crate::language::{Flow, SourceRef, Write};
 use crate::report::PlannedAction;
 
 /// The most files that one commit takes, unless `berglake.batch.max-files` says otherwise.
 const MAX_FILES: u64 = 1_000;
-/// The most bytes of files that one commit takes, unless `berglake.batch.max-bytes` says otherwise;
-/// one file is taken whole, whatever its size.
+/// The most bytes of files or messages that one commit takes, unless `berglake.batch.max-bytes` says
+/// otherwise; one file is taken whole, whatever its size.
 const MAX_BYTES: u64 = 1 << 30;
-/// The most source rows that one commit takes, unless `berglake.batch.max-rows` says otherwise; the
+/// The most rows or messages that one commit takes, unless `berglake.batch.max-rows` says otherwise; the
 /// rows of one snapshot are taken together, however many they are.
 const MAX_ROWS: u64 = 2_000_000;
 
 /// A pinned part of a flow's source.
 pub(super) struct Batch {
     /// What its commit records.
-    pub(super) step: Step,
+    pub(super) taken: Taken,
     /// Its rows, in the order of the source.
     pub(super) rows: SendableRecordBatchStream,
     /// Records that were no rows, where the source can have some.
     pub(super) dead_letters: Option<mpsc::Receiver<Vec<DeadLetter>>>,
-    /// The newest time in it, in milliseconds: of a file, of a snapshot, of a record.
-    pub(super) newest_ms: Option<i64>,
+    /// The newest time in it: of a file, of a snapshot, of a message that has been read.
+    pub(super) newest: Newest,
+}
+
+/// What a commit records of a batch.
+pub(super) struct Taken {
+    step: Step,
+    /// Of a topic it is told after reading how far the batch came.
+    topic: Option<TopicBatch>,
+}
+
+impl Taken {
+    /// The step of the commit, after the rows were read; none where there is nothing to record: of the
+    /// messages of a topic all were control records, or aborted.
+    pub(super) fn step(self, has_records: bool) -> Result<Option<Step>> {
+        let mut step = self.step;
+        if let Some(topic) = self.topic {
+            let delta = topic.delta()?;
+            if !has_records && !topic.must_record() && !moves(&delta) {
+                return Ok(None);
+            }
+            step.delta = Delta::Topic(delta);
+        }
+        Ok(Some(step))
+    }
+}
+
+/// Whether a delta without rows is worth a snapshot: reading its offsets again costs more.
+fn moves(delta: &TopicDelta) -> bool {
+    const MANY: i64 = 10_000;
+    let offsets = delta.partitions.values().map(|range| match range.from {
+        Some(from) => range.to.saturating_sub(from),
+        None => 0,
+    });
+    offsets.fold(0, i64::saturating_add) >= MANY
+}
+
+/// The source of a streaming flow during one run.
+pub(super) struct Input<'a> {
+    run: &'a FlowRun<'a>,
+    id: &'a FlowId,
+    /// The messages that this run takes: those that were there when it began.
+    reading: Option<Arc<Reading>>,
+}
+
+impl<'a> Input<'a> {
+    /// The source of the run's flow.
+    pub(super) fn new(run: &'a FlowRun<'a>, id: &'a FlowId) -> Self {
+        Self {
+            run,
+            id,
+            reading: None,
+        }
+    }
 }
 
 /// What comes next for a flow.
@@ -101,25 +158,14 @@ enum Pending {
         from: Option<i64>,
         to: i64,
     },
+    Messages {
+        call: KafkaCall,
+        topic: Arc<KafkaTopic>,
+        pinned: Pinned,
+    },
     Nothing {
         warnings: Vec<String>,
-        /// The source, where it is a table.
-        table: Option<Table>,
     },
-}
-
-impl Pending {
-    /// Records how far the flow is behind its source.
-    fn record(&self, flow: &str) {
-        match self {
-            Self::Files { files, .. } => telemetry::file_lag(flow, files.len()),
-            Self::Rows { table, from, .. } => telemetry::table_lag(flow, table, *from),
-            Self::Nothing { table: None, .. } => telemetry::file_lag(flow, 0),
-            Self::Nothing {
-                table: Some(table), ..
-            } => telemetry::table_lag(flow, table, table.metadata().current_snapshot_id()),
-        }
-    }
 }
 
 /// A whole number in a table's property.
@@ -152,13 +198,39 @@ impl From<Resume> for berglake_ingest::progress::Resume {
     }
 }
 
-async fn pending_of(runner: &Runner, flow: &Flow, position: Option<&Position>) -> Result<Pending> {
+async fn pending_of(
+    runner: &Runner,
+    flow: &Flow,
+    position: Option<&Position>,
+    resume: Option<Resume>,
+) -> Result<Pending> {
     let stream = stream_of(flow)?;
+    let key = progress_key(&runner.project, flow);
     match &stream.from {
+        SourceRef::Function(function) if function.name == KAFKA => {
+            let call = KafkaCall::bind(function, &runner.project)?;
+            let topic = runner.topics.of(&key, &call)?;
+            let recorded = topic_position(flow, position)?;
+            let options = call.pin(resume.map(Into::into));
+            let pinned = topic.pin(recorded, &options).await;
+            let pinned = pinned.map_err(|error| Error::from(error).with("flow", &flow.name))?;
+            telemetry::topic_lag(&key, topic.topic(), pinned.lag());
+            if pinned.is_empty() {
+                return Ok(Pending::Nothing {
+                    warnings: pinned.warnings().to_vec(),
+                });
+            }
+            Ok(Pending::Messages {
+                call,
+                topic,
+                pinned,
+            })
+        }
         SourceRef::Function(function) => {
             let input = FileInput::bind(function, &runner.project, &runner.storage)?;
             let listing = input.list().await?;
             let left = pending(&listing.files, position);
+            telemetry::file_lag(&key, left.new.len());
             let mut warnings: Vec<String> = listing.warning.into_iter().collect();
             warnings.extend(left.changed.iter().map(|file| {
                 format!(
@@ -169,10 +241,7 @@ async fn pending_of(runner: &Runner, flow: &Flow, position: Option<&Position>) -
                 )
             }));
             if left.new.is_empty() {
-                return Ok(Pending::Nothing {
-                    warnings,
-                    table: None,
-                });
+                return Ok(Pending::Nothing { warnings });
             }
             Ok(Pending::Files {
                 input,
@@ -199,14 +268,31 @@ async fn pending_of(runner: &Runner, flow: &Flow, position: Option<&Position>) -
                     )));
                 }
             };
+            telemetry::table_lag(&key, &table, from);
             match table.metadata().current_snapshot_id() {
                 Some(to) if Some(to) != from => Ok(Pending::Rows { table, from, to }),
                 _ => Ok(Pending::Nothing {
                     warnings: Vec::new(),
-                    table: Some(table),
                 }),
             }
         }
+    }
+}
+
+/// The position in a topic, if that is what the flow has read so far.
+fn topic_position<'a>(
+    flow: &Flow,
+    position: Option<&'a Position>,
+) -> Result<Option<&'a TopicPosition>> {
+    match position {
+        None | Some(Position::Start) => Ok(None),
+        Some(Position::Topic(position)) => Ok(Some(position)),
+        Some(_) => Err(Error::new(
+            ErrorKind::Conflict,
+            "the flow reads a topic, and has read something else so far",
+        )
+        .with("flow", &flow.name)
+        .help(format!("run with --full-refresh {}", flow.target))),
     }
 }
 
@@ -232,7 +318,7 @@ pub(super) async fn describe(
         Some(target) if !refresh => position(&id, target, options.resume)?,
         _ => None,
     };
-    let reads = match pending_of(runner, flow, position.as_ref()).await {
+    let reads = match pending_of(runner, flow, position.as_ref(), options.resume).await {
         Ok(Pending::Nothing { .. }) => None,
         Ok(Pending::Files { files, .. }) => {
             let bytes: u64 = files.iter().map(|file| file.size).sum();
@@ -246,6 +332,7 @@ pub(super) async fn describe(
                 None => format!("{} from its start up to snapshot {to}", table.ident()),
             })
         }
+        Ok(Pending::Messages { pinned, .. }) => Some(pinned.to_string()),
         // The source is a table of this pipeline that an earlier flow will create.
         Err(error) if error.kind() == ErrorKind::NotFound && target.is_none() => {
             Some(stream_of(flow)?.from.to_string())
@@ -261,28 +348,98 @@ pub(super) async fn describe(
     })
 }
 
-/// The next batch behind this position.
-///
-/// # Errors
-/// [`Conflict`](ErrorKind::Conflict) if the source's history does not lead from the position to its
-/// head by appends alone; those of reading the source.
-pub(super) async fn next_batch(
+impl Input<'_> {
+    /// The next batch behind this position.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) if the source's history does not lead from the position to its
+    /// head by appends alone; those of reading the source.
+    pub(super) async fn next(&mut self, target: &Table, from: Option<Position>) -> Result<Next> {
+        let (run, flow) = (self.run, self.run.flow);
+        let step = Step {
+            flow: self.id.clone(),
+            from,
+            delta: Delta::Start,
+            resume: run.options.resume.map(Into::into),
+        };
+        if let Some(reading) = self.reading.clone() {
+            if reading.is_done() {
+                // What came after it was pinned is told by the next look.
+                let none = reading.pinned().lag().map(|(partition, _)| (partition, 0));
+                telemetry::topic_lag(&run.progress_key(), reading.pinned().topic(), none);
+                return Ok(Next {
+                    batch: None,
+                    warnings: Vec::new(),
+                });
+            }
+            return messages(run, target, step, reading, Vec::new());
+        }
+        let pending = pending_of(run.runner, flow, step.from.as_ref(), run.options.resume);
+        match pending.await? {
+            Pending::Messages {
+                call,
+                topic,
+                pinned,
+            } => {
+                let warnings = pinned.warnings().to_vec();
+                let reading = Arc::new(topic.read(pinned, call.options()).await?);
+                self.reading = Some(reading.clone());
+                messages(run, target, step, reading, warnings)
+            }
+            pending => tables_and_files(run, target, step, pending).await,
+        }
+    }
+}
+
+/// The next batch of a topic.
+fn messages(
     run: &FlowRun<'_>,
-    id: &FlowId,
     target: &Table,
-    from: Option<Position>,
+    step: Step,
+    reading: Arc<Reading>,
+    warnings: Vec<String>,
 ) -> Result<Next> {
-    let (runner, flow) = (run.runner, run.flow);
-    let step = |delta: Delta| Step {
-        flow: id.clone(),
-        from: from.clone(),
-        delta,
-        resume: run.options.resume.map(Into::into),
+    let limits = Limits {
+        messages: limit(target, "berglake.batch.max-rows", MAX_ROWS)?,
+        bytes: limit(target, "berglake.batch.max-bytes", MAX_BYTES)?,
     };
-    let pending = pending_of(runner, flow, from.as_ref()).await?;
-    pending.record(&run.progress_key());
+    let columns = reading.columns()?;
+    let recorded = topic_position(run.flow, step.from.as_ref())?.cloned();
+    let (sender, receiver) = mpsc::channel(4);
+    let newest = Newest::default();
+    let (topic, rows) =
+        TopicBatch::next(reading, recorded, limits, columns, sender, newest.clone())?;
+    Ok(Next {
+        batch: Some(Batch {
+            taken: Taken {
+                step,
+                topic: Some(topic),
+            },
+            rows,
+            dead_letters: Some(receiver),
+            newest,
+        }),
+        warnings,
+    })
+}
+
+/// The next batch of files or of a table.
+async fn tables_and_files(
+    run: &FlowRun<'_>,
+    target: &Table,
+    step: Step,
+    pending: Pending,
+) -> Result<Next> {
+    let flow = run.flow;
+    let step = |delta: Delta| Taken {
+        step: Step { delta, ..step },
+        topic: None,
+    };
     match pending {
-        Pending::Nothing { warnings, .. } => Ok(Next {
+        Pending::Messages { .. } => {
+            Err(Error::internal("messages are read by their topic").with("flow", &flow.name))
+        }
+        Pending::Nothing { warnings } => Ok(Next {
             batch: None,
             warnings,
         }),
@@ -307,15 +464,15 @@ pub(super) async fn next_batch(
             let times = taken
                 .iter()
                 .map(|file| file.last_modified.timestamp_millis());
-            let newest_ms = times.max();
+            let newest = Newest::of(times.max());
             let columns = run.schemas.files(&stream_of(flow)?.id)?;
             let (sender, receiver) = mpsc::channel(4);
             let rows = input.read(taken, &input.options(columns), sender)?;
             let batch = Batch {
-                step: step(delta),
+                taken: step(delta),
                 rows,
                 dead_letters: Some(receiver),
-                newest_ms,
+                newest,
             };
             Ok(Next {
                 batch: Some(batch),
@@ -340,10 +497,10 @@ pub(super) async fn next_batch(
             };
             let rows = Box::pin(RecordBatchStreamAdapter::new(columns, rows));
             let batch = Batch {
-                step: step(delta),
+                taken: step(delta),
                 rows,
                 dead_letters: None,
-                newest_ms: table.snapshot(to).ok().map(|taken| taken.timestamp_ms()),
+                newest: Newest::of(table.snapshot(to).ok().map(|taken| taken.timestamp_ms())),
             };
             Ok(Next {
                 batch: Some(batch),
@@ -445,9 +602,9 @@ pub(super) async fn providers(
             continue;
         }
         let SourceRef::Table(name) = &source.from else {
-            return Err(Error::unsupported("files that are not read as a stream")
+            return Err(Error::unsupported("a source that is not read as a stream")
                 .with("flow", &run.flow.name)
-                .help("write STREAM read_files(…), or read them into a table first"));
+                .help("write STREAM before it, or read it into a table first"));
         };
         let table = run.runner.catalog.load(&tables::ident(name)?).await?;
         let table = IcebergTable::new(table, SnapshotSelector::Head)?;

@@ -6,15 +6,18 @@
 //! its table as it was; flows that need it are skipped.
 
 mod append;
+mod check;
 mod dataflow;
 mod dead_letters;
 mod expectations;
 mod files;
 mod inputs;
+mod kafka;
 mod refresh;
 mod schemas;
 mod sink;
 mod start;
+mod streaming;
 mod tables;
 mod telemetry;
 mod types;
@@ -27,14 +30,18 @@ use berglake_catalog::Catalog;
 use berglake_format::storage::Storage;
 use berglake_format::{Environment, Error, Result, failpoint};
 use berglake_query::{Engine, EngineOptions};
+use tokio_util::sync::CancellationToken;
 
 use crate::Project;
+use crate::config::Config;
 use crate::language::{Flow, Pipeline, TableName, Write};
 use crate::report::{
     FlowKind, FlowPlan, FlowReport, FlowStatus, PlannedAction, RunPlan, RunReport,
 };
 
-use schemas::Schemas;
+pub use check::{SourceName, TableCheck};
+pub(crate) use schemas::Schemas;
+pub(crate) use tables::ident;
 pub use tables::{DEAD_LETTER_PROPERTY, PIPELINE_PROPERTY};
 
 /// What to run and how.
@@ -67,6 +74,10 @@ pub trait Observer: Send + Sync {
     fn rows_read(&self, flow: &str, rows: u64) {
         let _ = (flow, rows);
     }
+    /// A flow has committed a batch or a refresh.
+    fn committed(&self, flow: &str, target: &str, snapshot_id: Option<i64>) {
+        let _ = (flow, target, snapshot_id);
+    }
     /// A flow has ended.
     fn flow_finished(&self, report: &FlowReport) {
         let _ = report;
@@ -83,6 +94,8 @@ pub struct Runner {
     engine: Engine,
     /// Keeps rows in the order of their source, which decides between rows of equal sequence.
     ordered: Engine,
+    /// The topics that flows read stay connected between runs.
+    topics: kafka::Topics,
 }
 
 impl Runner {
@@ -112,6 +125,7 @@ impl Runner {
             environment,
             engine,
             ordered,
+            topics: kafka::Topics::default(),
         })
     }
 
@@ -173,30 +187,32 @@ impl Runner {
         let schemas = Schemas::of(self).await?;
         let mut failed: HashSet<TableName> = HashSet::new();
         let mut reports = Vec::new();
+        let stop = CancellationToken::new();
         for flow in self.selected(options) {
             failpoint::hit(failpoint::BETWEEN_FLOWS);
-            observer.flow_started(&flow.name, &flow.target.to_string());
-            let flow_started = self.environment.clock().now_millis();
-            let mut report = empty_report(flow);
             let blocked_by = self.upstream(flow).find(|name| failed.contains(name));
-            if let Some(needs) = blocked_by {
+            let report = if let Some(needs) = blocked_by {
+                observer.flow_started(&flow.name, &flow.target.to_string());
+                let mut report = empty_report(flow);
                 report.status = FlowStatus::Skipped;
                 report.error = Some(format!("{needs} could not be brought up to date"));
-            } else if let Err(error) = self
-                .run_flow(flow, &schemas, options, observer, &mut report)
-                .await
-            {
-                tracing::debug!(flow = flow.name, %error, "flow failed");
-                report.status = FlowStatus::Failed;
-                report.error = Some(error.to_string());
-                report.error_kind = Some(error.kind().as_str());
-            }
+                telemetry::ended(self, flow, &report).await;
+                observer.flow_finished(&report);
+                report
+            } else {
+                let run = FlowRun {
+                    runner: self,
+                    flow,
+                    schemas: &schemas,
+                    options,
+                    observer,
+                    stop: &stop,
+                };
+                run.to_the_end().await.0
+            };
             if matches!(report.status, FlowStatus::Failed | FlowStatus::Skipped) {
                 failed.insert(flow.target.clone());
             }
-            report.elapsed_ms = self.since(flow_started);
-            telemetry::ended(self, flow, &report).await;
-            observer.flow_finished(&report);
             reports.push(report);
         }
         Ok(RunReport {
@@ -206,33 +222,43 @@ impl Runner {
         })
     }
 
-    fn since(&self, started: i64) -> u64 {
-        u64::try_from(self.environment.clock().now_millis() - started).unwrap_or(0)
+    /// The catalog through which everything is committed.
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.catalog
     }
 
-    async fn run_flow(
+    /// The project's configuration.
+    pub(crate) fn config(&self) -> &Config {
+        &self.project.config
+    }
+
+    /// Clock, ids, and who writes.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Brings the table of one flow up to date, and ends early, after the batch in flight, when it is
+    /// told to. What the flow needs must have been planned.
+    pub(crate) async fn bring_up(
         &self,
         flow: &Flow,
         schemas: &Schemas,
-        options: &RunOptions,
         observer: &dyn Observer,
-        report: &mut FlowReport,
-    ) -> Result<()> {
-        let definition = self.definition(flow)?;
-        let wanted = schemas.wanted(definition)?;
-        tables::ensure(self.catalog.as_ref(), &self.project.config, &wanted).await?;
+        stop: &CancellationToken,
+    ) -> (FlowReport, Option<Error>) {
         let run = FlowRun {
             runner: self,
             flow,
             schemas,
-            options,
+            options: &RunOptions::default(),
             observer,
+            stop,
         };
-        match &flow.write {
-            Write::Append => append::run(&run, report).await,
-            Write::Upsert { .. } => upsert::run(&run, report).await,
-            Write::Replace => refresh::run(&run, report).await,
-        }
+        run.to_the_end().await
+    }
+
+    fn since(&self, started: i64) -> u64 {
+        u64::try_from(self.environment.clock().now_millis() - started).unwrap_or(0)
     }
 
     async fn plan_flow(
@@ -309,9 +335,53 @@ struct FlowRun<'a> {
     schemas: &'a Schemas,
     options: &'a RunOptions,
     observer: &'a dyn Observer,
+    /// Cancelled when the run is to end after the batch in flight.
+    stop: &'a CancellationToken,
 }
 
 impl FlowRun<'_> {
+    /// Brings the flow's table up to date; a failure is in the report too.
+    async fn to_the_end(&self) -> (FlowReport, Option<Error>) {
+        let (runner, flow) = (self.runner, self.flow);
+        let started = runner.environment.clock().now_millis();
+        let mut report = empty_report(flow);
+        self.observer
+            .flow_started(&flow.name, &flow.target.to_string());
+        let failure = self.write(&mut report).await.err();
+        if let Some(error) = &failure {
+            tracing::debug!(flow = flow.name, %error, "flow failed");
+            report.status = FlowStatus::Failed;
+            report.error = Some(error.to_string());
+            report.error_kind = Some(error.kind().as_str());
+        }
+        report.elapsed_ms = runner.since(started);
+        telemetry::ended(runner, flow, &report).await;
+        self.observer.flow_finished(&report);
+        (report, failure)
+    }
+
+    async fn write(&self, report: &mut FlowReport) -> Result<()> {
+        let runner = self.runner;
+        let wanted = self.schemas.wanted(runner.definition(self.flow)?)?;
+        tables::ensure(runner.catalog.as_ref(), &runner.project.config, &wanted).await?;
+        match &self.flow.write {
+            Write::Append | Write::Upsert { .. } => streaming::run(self, report).await,
+            Write::Replace => refresh::run(self, report).await,
+        }
+    }
+
+    /// Whether the run is to end before the next batch.
+    fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Says that something was committed.
+    fn committed(&self, report: &FlowReport) {
+        let target = self.flow.target.to_string();
+        self.observer
+            .committed(&self.flow.name, &target, report.snapshot_id);
+    }
+
     fn full_refresh(&self) -> bool {
         self.options
             .full_refresh

@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
-use super::telemetry::{self, Measured};
+use super::telemetry::{self, Measured, Newest};
 use super::{FlowRun, RunOptions, Runner, inputs, progress_key, sink, tables};
 use crate::language::{Flow, SourceRef};
 use crate::report::{FlowReport, FlowStatus, PlannedAction};
@@ -159,7 +159,7 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         .iter()
         .filter_map(|(_, table)| table.current_snapshot());
     let newest = heads.map(|head| head.timestamp_ms()).max();
-    let measured = Measured::start(run, report, newest);
+    let measured = Measured::start(run, report, Newest::of(newest));
     let pinned = Pinned {
         key,
         sources,
@@ -235,6 +235,7 @@ async fn compute(
                 let taken = source.metadata().current_snapshot_id();
                 telemetry::table_lag(&run.progress_key(), source, taken);
             }
+            run.committed(report);
             Ok(())
         }
         Err(error) => {

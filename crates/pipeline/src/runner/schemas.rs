@@ -1,6 +1,6 @@
 //! The columns of every table of a pipeline, found by planning its queries without reading rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow::datatypes::SchemaRef;
 use berglake_format::{Error, ErrorKind, Result, schema};
@@ -8,13 +8,14 @@ use berglake_format::{Error, ErrorKind, Result, schema};
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
 use super::files::FileInput;
+use super::kafka::{KAFKA, KafkaCall};
 use super::tables::{self, Wanted};
 use super::types::table_schema;
 use super::{Runner, progress_key, upsert};
 use crate::language::{Flow, SourceRef, Table, TableName};
 
 /// The columns of each table, and those of each inferred source.
-pub(super) struct Schemas {
+pub(crate) struct Schemas {
     tables: HashMap<TableName, SchemaRef>,
     /// Columns of `read_files` by source id, without the columns that the call adds.
     files: HashMap<String, SchemaRef>,
@@ -29,12 +30,36 @@ impl Schemas {
     /// [`InvalidInput`](ErrorKind::InvalidInput) for queries that do not plan, unknown tables, flows
     /// that do not fit their table's declared columns.
     pub(super) async fn of(runner: &Runner) -> Result<Self> {
+        Self::of_tables(runner, |_| true).await
+    }
+
+    /// Plans what one flow needs: the flows into its table and into all tables before it. What is
+    /// wrong elsewhere in the pipeline does not matter to it.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(crate) async fn for_flow(runner: &Runner, flow: &Flow) -> Result<Self> {
+        let mut needed: HashSet<TableName> = [flow.target.clone()].into();
+        let mut left = vec![flow.target.clone()];
+        while let Some(name) = left.pop() {
+            let table = runner.pipeline.table(&name);
+            for upstream in table.into_iter().flat_map(|table| &table.upstream) {
+                if needed.insert(upstream.clone()) {
+                    left.push(upstream.clone());
+                }
+            }
+        }
+        Self::of_tables(runner, |name| needed.contains(name)).await
+    }
+
+    async fn of_tables(runner: &Runner, needed: impl Fn(&TableName) -> bool) -> Result<Self> {
         let mut schemas = Self {
             tables: HashMap::new(),
             files: HashMap::new(),
             pins: HashMap::new(),
         };
-        for table in runner.pipeline.tables() {
+        let tables = runner.pipeline.tables().iter();
+        for table in tables.filter(|table| needed(table.name())) {
             let mut columns = tables::declared_columns(&table.definition);
             for flow in runner.pipeline.flows_into(table.name()) {
                 let given = schemas.plan(runner, flow).await?;
@@ -85,6 +110,9 @@ impl Schemas {
                     Some(columns) => columns.clone(),
                     None => external(runner, name).await?,
                 },
+                SourceRef::Function(function) if function.name == KAFKA => {
+                    KafkaCall::bind(function, &runner.project)?.columns()?
+                }
                 SourceRef::Function(function) => {
                     let input = FileInput::bind(function, &runner.project, &runner.storage)?;
                     let columns = file_columns(runner, flow, &input).await?;

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use berglake_format::commit::{Operation, PlannedChange, Transaction};
 use berglake_format::snapshot::{CommitNotes, NextSnapshot, Overwrite};
 use berglake_format::{Result, Table, properties};
-use berglake_ingest::progress::{Delta, FlowId, Position, Progress, Step, record_start};
+use berglake_ingest::progress::{
+    Delta, FlowId, Position, Progress, Step, TopicDelta, record_start,
+};
 use berglake_ingest::sink::AppendRows;
 use iceberg::expr::Predicate;
 
@@ -56,6 +58,7 @@ pub(super) async fn settle(
             to: *at,
         },
         Some(Position::Files(_)) => Delta::files([]),
+        Some(Position::Topic(at)) => Delta::Topic(TopicDelta::nothing(at)),
         // There is nothing to forget about a flow that has not begun.
         Some(Position::Start) | None => return Ok(()),
     };

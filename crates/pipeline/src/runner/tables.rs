@@ -20,7 +20,7 @@ pub const PIPELINE_PROPERTY: &str = "berglake.pipeline";
 pub const DEAD_LETTER_PROPERTY: &str = "berglake.dead-letter";
 
 /// The catalog's name of a table of the language.
-pub(super) fn ident(name: &TableName) -> Result<TableIdent> {
+pub(crate) fn ident(name: &TableName) -> Result<TableIdent> {
     Ok(TableIdent::from_strs(name.parts())?)
 }
 

@@ -1,6 +1,8 @@
 //! What is seen of flows from outside: a span around each batch, and what it did as measurements.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 
 use berglake_format::inspect::MetadataSize;
@@ -24,12 +26,12 @@ pub(super) struct Measured {
     table: String,
     started: Instant,
     before: FlowReport,
-    newest_ms: Option<i64>,
+    newest: Newest,
 }
 
 impl Measured {
-    /// Starts to measure; `newest_ms` is the newest time of the source that the batch holds.
-    pub(super) fn start(run: &FlowRun<'_>, report: &FlowReport, newest_ms: Option<i64>) -> Self {
+    /// Starts to measure; `newest` is the newest time of the source that the batch holds.
+    pub(super) fn start(run: &FlowRun<'_>, report: &FlowReport, newest: Newest) -> Self {
         let (flow, table) = (run.progress_key(), run.flow.target.to_string());
         Self {
             span: tracing::info_span!(
@@ -46,7 +48,7 @@ impl Measured {
             table,
             started: Instant::now(),
             before: report.clone(),
-            newest_ms,
+            newest,
         }
     }
 
@@ -106,7 +108,7 @@ impl Measured {
         ] {
             counter.add(now.saturating_sub(then), of);
         }
-        if let Some(newest) = self.newest_ms {
+        if let Some(newest) = self.newest.get() {
             instruments::source_time(&self.flow, &self.table, newest);
         }
     }
@@ -167,9 +169,51 @@ pub(super) fn table_lag(flow: &str, source: &Table, after: Option<i64>) {
     instruments::LAG_ROWS.set(rows, &of);
 }
 
+/// How many messages of each partition of a topic a flow has not yet taken.
+pub(super) fn topic_lag(flow: &str, topic: &str, lag: impl Iterator<Item = (i32, u64)>) {
+    for (partition, messages) in lag {
+        let of = [
+            at::flow(flow),
+            at::topic(topic),
+            at::partition(partition.to_string()),
+        ];
+        instruments::LAG_RECORDS.set(messages, &of);
+    }
+}
+
 /// How many files a flow has not yet taken.
 pub(super) fn file_lag(flow: &str, files: usize) {
     instruments::LAG_FILES.set(files as u64, &[at::flow(flow)]);
+}
+
+/// The newest time of a source that was met, in milliseconds since 1970; all clones are one.
+#[derive(Debug, Clone)]
+pub(super) struct Newest(Arc<AtomicI64>);
+
+impl Default for Newest {
+    fn default() -> Self {
+        Self::of(None)
+    }
+}
+
+impl Newest {
+    /// Of a source that told it.
+    pub(super) fn of(millis: Option<i64>) -> Self {
+        Self(Arc::new(AtomicI64::new(millis.unwrap_or(i64::MIN))))
+    }
+
+    /// Meets a time.
+    pub(super) fn see(&self, millis: Option<i64>) {
+        if let Some(millis) = millis {
+            self.0.fetch_max(millis, Ordering::Relaxed);
+        }
+    }
+
+    /// Nothing where no time was met.
+    fn get(&self) -> Option<i64> {
+        let millis = self.0.load(Ordering::Relaxed);
+        (millis != i64::MIN).then_some(millis)
+    }
 }
 
 /// A stream that is read within a span; the span ends with it.

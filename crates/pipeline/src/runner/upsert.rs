@@ -6,15 +6,13 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use berglake_format::commit::Transaction;
 use berglake_format::{Error, Result, Table, failpoint, properties};
-use berglake_ingest::progress::FlowId;
 use berglake_ingest::sink::Upsert;
 use futures::StreamExt;
 use tracing::Instrument;
 
 use super::expectations::Checks;
 use super::inputs::{self, Batch};
-use super::telemetry::Measured;
-use super::{FlowRun, dataflow, start, tables};
+use super::{FlowRun, dataflow, tables};
 use crate::language::{ColumnSelection, Flow, Write};
 use crate::report::{FlowReport, FlowStatus};
 
@@ -81,28 +79,8 @@ pub(super) fn columns(flow: &Flow, source: &SchemaRef) -> Result<SchemaRef> {
     Ok(written)
 }
 
-/// Takes batch after batch until nothing is left.
-pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()> {
-    let id = FlowId::new(run.progress_key())?;
-    let checks = Checks::new(&run.runner.definition(run.flow)?.definition.expectations);
-    let mut target = start::target(run).await?;
-    loop {
-        let from = inputs::position(&id, &target, run.options.resume)?;
-        let next = inputs::next_batch(run, &id, &target, from).await?;
-        report.warn(next.warnings);
-        let Some(batch) = next.batch else {
-            return start::settle(run, &id, &target, report).await;
-        };
-        let measured = Measured::start(run, report, batch.newest_ms);
-        let result = take(run, &target, batch, &checks, report);
-        let result = result.instrument(measured.span()).await;
-        report.expectations = checks.results();
-        measured.finish(report, &result);
-        target = result?;
-    }
-}
-
-async fn take(
+/// Upserts and commits one batch; gives the target as it stands afterwards.
+pub(super) async fn take(
     run: &FlowRun<'_>,
     target: &Table,
     batch: Batch,
@@ -116,16 +94,18 @@ async fn take(
         return Err(Error::internal("a flow that is no upsert").with("flow", &run.flow.name));
     };
     if batch.dead_letters.is_some() {
-        return Err(Error::unsupported("AUTO CDC directly from files")
+        return Err(Error::unsupported("AUTO CDC directly from a source")
             .with("flow", &run.flow.name)
-            .help("read the files into a streaming table, and that table with AUTO CDC"));
+            .help("read the source into a streaming table, and that table with AUTO CDC"));
     }
     let collecting = tracing::info_span!("collect", berglake.table = %target.ident());
     let (batches, rows) = collect(run, batch.rows, checks)
         .instrument(collecting)
         .await?;
-    let upsert =
-        Upsert::new(batches, keys.iter().cloned(), sequence_by.clone())?.with_step(batch.step);
+    let mut upsert = Upsert::new(batches, keys.iter().cloned(), sequence_by.clone())?;
+    if let Some(step) = batch.taken.step(rows > 0)? {
+        upsert = upsert.with_step(step);
+    }
     let applied = Transaction::new(run.runner.catalog.as_ref())
         .retry(properties::retry_policy(target.metadata())?)
         .step(target.ident().clone(), &upsert)

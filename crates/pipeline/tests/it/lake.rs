@@ -61,11 +61,13 @@ impl Lake {
         self.write("pipelines/all.sql", sql);
     }
 
-    /// Writes a file of the project.
+    /// Writes a file of the project. It appears whole: whoever follows files reads each of them once.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        let hidden = path.with_extension("part");
+        std::fs::write(&hidden, text).unwrap();
+        std::fs::rename(hidden, path).unwrap();
     }
 
     fn engine(&self) -> Engine {

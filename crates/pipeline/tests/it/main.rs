@@ -10,3 +10,4 @@ mod increments;
 mod lake;
 mod recovery;
 mod telemetry;
+mod watch;

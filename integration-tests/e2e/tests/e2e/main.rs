@@ -11,6 +11,7 @@
 mod bad_settings;
 mod faults;
 mod harness;
+mod kafka_source;
 mod load;
 mod servers_are_real;
 mod trino_and_berglake;

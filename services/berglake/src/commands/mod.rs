@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod history;
@@ -8,9 +9,11 @@ pub(crate) mod init;
 pub(crate) mod maintain;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod sql;
 pub(crate) mod tables;
 pub(crate) mod validate;
+pub(crate) mod watch;
 
 use berglake_catalog::Catalog;
 use berglake_format::suggest::nearest;

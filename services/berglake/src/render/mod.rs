@@ -5,7 +5,6 @@ pub(crate) mod layout;
 pub(crate) mod progress;
 pub(crate) mod report;
 pub(crate) mod rows;
-pub(crate) mod value;
 
 /// A size in bytes for people.
 pub(crate) fn size(bytes: u64) -> String {

@@ -45,7 +45,7 @@ fn a_set_flag_that_names_no_key_is_an_error() {
 
 #[test]
 fn a_connection_of_a_later_version_is_not_supported() {
-    let project = Project::with_config("[connections.main]\nkind = \"kafka\"\nbrokers = \"h:1\"\n");
+    let project = Project::with_config("[connections.main]\nkind = \"postgres\"\nhost = \"h:1\"\n");
     assert_snapshot!(project.run(&["validate"]).failure());
 }
 

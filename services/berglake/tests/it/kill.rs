@@ -54,10 +54,10 @@ const KILLS: &[(&str, &[u64])] = &[
 ];
 
 /// Pseudo-random numbers (splitmix64): the same for the same seed, everywhere.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -65,7 +65,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 }
@@ -92,15 +92,15 @@ struct Tables {
 }
 
 /// A project with files that grow in number.
-struct Lake {
-    project: Project,
+pub struct Lake {
+    pub project: Project,
     files: Vec<(String, String)>,
     random: Random,
     next_sequence: u64,
 }
 
 impl Lake {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self {
             project: Project::with_pipeline(PIPELINE),
             files: Vec::new(),
@@ -111,7 +111,7 @@ impl Lake {
 
     /// Adds files of 40 records: over few keys, so that most are updates; with sequences that tie,
     /// that go back, and with some that are null; and with broken records among them.
-    fn add_files(&mut self, count: usize) {
+    pub fn add_files(&mut self, count: usize) {
         for _ in 0..count {
             let name = format!("part-{:05}.ndjson", self.files.len());
             let mut text = String::new();
@@ -236,7 +236,7 @@ impl Lake {
 
     /// Each source record is a row of bronze or a dead letter, once; silver and gold follow.
     #[track_caller]
-    fn check(&self, when: &str) {
+    pub fn check(&self, when: &str) {
         let (actual, expected) = (self.actual(), self.expected());
         let records: usize = self
             .files
@@ -252,6 +252,19 @@ impl Lake {
             !expected.dead.is_empty() && expected.gold.len() > 2,
             "{when}"
         );
+    }
+
+    /// Whether bronze has every record.
+    pub fn is_taken(&self) -> bool {
+        let rows = self.project.rows(
+            "SELECT (SELECT count(*) FROM bronze.events_raw) + (SELECT count(*) FROM bronze.events_errors) AS n",
+        );
+        let records: usize = self
+            .files
+            .iter()
+            .map(|(_, text)| text.lines().count())
+            .sum();
+        rows[0]["n"] == records
     }
 
     /// Runs to a point and dies there.

@@ -8,11 +8,14 @@
 )]
 
 mod bad_input;
+mod check;
 mod collector;
 mod commands;
 mod dependencies;
 mod documents;
 mod kill;
+mod killed_services;
 mod maintain;
 mod support;
 mod telemetry;
+mod up;

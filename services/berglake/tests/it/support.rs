@@ -1,7 +1,12 @@
 //! Runs the real binary on projects in temporary folders.
 
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -86,11 +91,13 @@ impl Project {
         self.root().join(name)
     }
 
-    /// Writes a file of the project.
+    /// Writes a file of the project. It appears whole: whoever follows files reads each of them once.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        let hidden = path.with_extension("part");
+        std::fs::write(&hidden, text).unwrap();
+        std::fs::rename(hidden, path).unwrap();
     }
 
     /// The binary with arguments, not yet started.
@@ -157,4 +164,208 @@ impl Project {
         let redact = |text: &str, path: &Path| text.replace(path.to_str().unwrap(), "[tmp]");
         redact(&text, self.folder.path())
     }
+}
+
+/// A command that goes on until it is told to stop. It is killed when the test ends.
+pub struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    /// What it has printed so far.
+    printed: Vec<String>,
+    /// Where each role listens.
+    pub urls: BTreeMap<String, String>,
+    errors: Option<JoinHandle<String>>,
+}
+
+impl Project {
+    /// Starts a command that serves or watches.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut stderr = child.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        Running {
+            child,
+            lines,
+            printed: Vec::new(),
+            urls: BTreeMap::new(),
+            errors: Some(errors),
+        }
+    }
+
+    /// Starts roles on free ports, and waits until it is said where they listen.
+    pub fn serve(&self, arguments: &[&str]) -> Running {
+        let free = [
+            "--set",
+            "query.listen=127.0.0.1:0",
+            "--set",
+            "catalog.server.listen=127.0.0.1:0",
+            "--set",
+            "services.bronze.listen=127.0.0.1:0",
+            "--set",
+            "services.silver.listen=127.0.0.1:0",
+            "--set",
+            "services.gold.listen=127.0.0.1:0",
+            "--set",
+            "services.maintenance.listen=127.0.0.1:0",
+        ];
+        let mut running = self.start(&[&free[..], arguments].concat());
+        while !running.printed.iter().any(|line| line.ends_with("started")) {
+            let line = running.line();
+            if let Some((role, url)) = line.split_once(" http://") {
+                let url = format!("http://{url}");
+                running.urls.insert(role.trim().to_owned(), url);
+            }
+        }
+        running
+    }
+}
+
+impl Running {
+    /// The next line that it prints.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        match self.lines.recv_timeout(Duration::from_secs(60)) {
+            Ok(line) => {
+                self.printed.push(line.clone());
+                line
+            }
+            Err(error) => {
+                let _ = self.child.kill();
+                let errors = self.errors.take().map(|errors| errors.join().unwrap());
+                panic!(
+                    "{error}: {:?}\n{}",
+                    self.printed,
+                    errors.unwrap_or_default()
+                );
+            }
+        }
+    }
+
+    /// Waits until it prints a line that contains this.
+    #[track_caller]
+    pub fn line_with(&mut self, text: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Asks where a role listens: status and body.
+    pub fn get(&self, role: &str, path: &str) -> (u16, String) {
+        let url = format!("{}{path}", self.urls[role]);
+        http(reqwest::Client::new().get(url))
+    }
+
+    /// Asks in SQL: status and body.
+    pub fn sql(&self, sql: &str, format: &str) -> (u16, Vec<u8>) {
+        let url = format!("{}/v1/sql", self.urls["query"]);
+        let body = serde_json::json!({"sql": sql, "format": format}).to_string();
+        let request = reqwest::Client::new()
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body);
+        http_bytes(request)
+    }
+
+    /// Waits until every check of the process is well.
+    #[track_caller]
+    pub fn ready(&self, role: &str) {
+        let mut last = String::new();
+        for _ in 0..1_200 {
+            let (status, body) = self.get(role, "/health/ready");
+            if status == 200 {
+                return;
+            }
+            last = body;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("not ready: {last}");
+    }
+
+    /// The bytes that it holds in memory.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let killed = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+    }
+
+    /// Waits for its end: the exit code and what went to stderr.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        for _ in 0..1_200 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let errors = self.errors.take().map(|errors| errors.join().unwrap());
+                return (status.code(), errors.unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("it does not end: {:?}", self.printed);
+    }
+
+    /// Tells it to stop; it must do so in good order.
+    #[track_caller]
+    pub fn stop(self) -> String {
+        self.signal("TERM");
+        let (code, errors) = self.end();
+        assert_eq!(code, Some(0), "{errors}");
+        errors
+    }
+
+    /// Kills it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a request and waits for the whole answer.
+pub fn http(request: reqwest::RequestBuilder) -> (u16, String) {
+    let (status, body) = http_bytes(request);
+    (status, String::from_utf8(body).unwrap())
+}
+
+fn http_bytes(request: reqwest::RequestBuilder) -> (u16, Vec<u8>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, response.bytes().await.unwrap().to_vec())
+    })
 }

@@ -15,10 +15,11 @@ use super::State;
 use super::error::{ApiError, Subject};
 use super::extract::{Body, TablePath};
 use super::observe::Object;
-use super::tables::{Snapshots, tag};
+use super::tables::{Snapshots, tag, written};
 use crate::rest::protocol::{
     CommitTableRequest, CommitTableResponse, CommitTransactionRequest, error_type,
 };
+use crate::{Catalog as _, SqlCatalog};
 
 pub(super) async fn update(
     FromState(state): FromState<Arc<State>>,
@@ -45,7 +46,7 @@ pub(super) async fn update(
     let tag = tag(&state, table.metadata_location(), Snapshots::All);
     let body = Json(CommitTableResponse {
         metadata_location: table.metadata_location().to_string(),
-        metadata: table.metadata().as_ref(),
+        metadata: written(table.metadata(), Snapshots::All)?,
     });
     Ok(([(header::ETAG, tag)], body).into_response())
 }
@@ -84,7 +85,7 @@ pub(super) async fn transaction(
 
 /// Commits, and runs to the end even if the client goes away or the time is up.
 async fn commit(state: &State, changes: Vec<TableChange>) -> Result<Vec<Table>, ApiError> {
-    let committer = state.committer.clone();
+    let (committer, catalog) = (state.committer.clone(), state.catalog.clone());
     let idents: Vec<TableIdent> = changes.iter().map(|change| change.ident.clone()).collect();
     let running = to_the_end(async move {
         match committer.commit(changes).await {
@@ -96,12 +97,11 @@ async fn commit(state: &State, changes: Vec<TableChange>) -> Result<Vec<Table>, 
             )),
             // Nothing was changed. It remains to say whose fault it is.
             Err(error) => Err(match error.kind() {
-                // A change that creates a table did not find its namespace.
-                ErrorKind::NotFound => ApiError::of(Subject::Namespace, &error),
+                ErrorKind::NotFound => no_namespace(&catalog, &idents, &error).await,
                 ErrorKind::Corrupt if all_load(committer.as_ref(), &idents).await => {
                     ApiError::bad_request(error.to_string()).because(&error)
                 }
-                _ => ApiError::of(Subject::Table, &error),
+                _ => ApiError::general(&error),
             }),
         }
     });
@@ -120,15 +120,30 @@ async fn commit(state: &State, changes: Vec<TableChange>) -> Result<Vec<Table>, 
 /// It is certain that nothing was changed.
 fn lost(ident: &TableIdent, reason: &ConflictReason) -> ApiError {
     match reason {
-        ConflictReason::TableGone => {
-            ApiError::no_such(Subject::Table, format!("there is no table {ident}"))
-        }
-        _ => ApiError::new(
+        ConflictReason::TableGone => ApiError::no_such(Subject::Table(ident)),
+        ConflictReason::Requirement(why) => ApiError::new(
             StatusCode::CONFLICT,
             error_type::COMMIT_FAILED,
-            format!("{ident}: {reason}"),
+            format!("Requirement failed: {why} (table: {ident})"),
+        ),
+        ConflictReason::PointerMoved => ApiError::new(
+            StatusCode::CONFLICT,
+            error_type::COMMIT_FAILED,
+            format!("{reason} (table: {ident})"),
         ),
     }
+}
+
+/// A change that creates a table did not find its namespace: says which.
+async fn no_namespace(catalog: &SqlCatalog, idents: &[TableIdent], error: &Error) -> ApiError {
+    for ident in idents {
+        let namespace = ident.namespace();
+        if let Err(error) = catalog.load_namespace(namespace).await {
+            return ApiError::of(Subject::Namespace(namespace), &error);
+        }
+    }
+    // It has been created meanwhile, and nothing was changed.
+    ApiError::general(error)
 }
 
 /// Whether the tables are in order, so that the change was at fault.

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use berglake_format::{Error, ErrorKind};
+use berglake_format::{Error, ErrorKind, NamespaceIdent, TableIdent};
 
 use crate::rest::protocol::{ErrorModel, ErrorResponse, error_type};
 
@@ -20,9 +20,30 @@ pub(super) struct ApiError {
 
 /// What was looked for when something was not found, or was in the way when there was a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Subject {
-    Namespace,
-    Table,
+pub(super) enum Subject<'a> {
+    Namespace(&'a NamespaceIdent),
+    Table(&'a TableIdent),
+}
+
+impl Subject<'_> {
+    /// The first words are what clients and their tests look for.
+    fn missing(self) -> String {
+        match self {
+            Self::Namespace(namespace) => {
+                format!("Namespace does not exist: {}", namespace.join("."))
+            }
+            Self::Table(ident) => format!("Table does not exist: {ident}"),
+        }
+    }
+
+    fn exists(self) -> String {
+        match self {
+            Self::Namespace(namespace) => {
+                format!("Namespace already exists: {}", namespace.join("."))
+            }
+            Self::Table(ident) => format!("Table already exists: {ident}"),
+        }
+    }
 }
 
 /// A failure as the log and the audit record have it; beside the answer, not in it.
@@ -63,30 +84,48 @@ impl ApiError {
         Self::new(status, error_type::COMMIT_STATE_UNKNOWN, message)
     }
 
-    pub(super) fn no_such(subject: Subject, message: impl Into<String>) -> Self {
+    pub(super) fn no_such(subject: Subject<'_>) -> Self {
         let error_type = match subject {
-            Subject::Namespace => error_type::NO_SUCH_NAMESPACE,
-            Subject::Table => error_type::NO_SUCH_TABLE,
+            Subject::Namespace(_) => error_type::NO_SUCH_NAMESPACE,
+            Subject::Table(_) => error_type::NO_SUCH_TABLE,
         };
-        Self::new(StatusCode::NOT_FOUND, error_type, message)
+        Self::new(StatusCode::NOT_FOUND, error_type, subject.missing())
     }
 
     /// The answer to an error of the catalog while it dealt with this subject.
-    pub(super) fn of(subject: Subject, error: &Error) -> Self {
-        let message = error.to_string();
+    pub(super) fn of(subject: Subject<'_>, error: &Error) -> Self {
+        let answer = match (error.kind(), subject) {
+            (ErrorKind::NotFound, _) => {
+                let mut answer = Self::no_such(subject);
+                if let (Subject::Table(_), Some(advice)) = (subject, error.advice()) {
+                    answer.message = format!("{}; {advice}", answer.message);
+                }
+                answer
+            }
+            (ErrorKind::AlreadyExists, _) => Self::new(
+                StatusCode::CONFLICT,
+                error_type::ALREADY_EXISTS,
+                subject.exists(),
+            ),
+            (ErrorKind::Conflict, Subject::Namespace(_)) => Self::new(
+                StatusCode::CONFLICT,
+                error_type::NAMESPACE_NOT_EMPTY,
+                error.to_string(),
+            ),
+            _ => Self::general(error),
+        };
+        answer.because(error)
+    }
+
+    /// The answer to an error that is not about one namespace or table.
+    pub(super) fn general(error: &Error) -> Self {
         let (status, error_type) = match error.kind() {
             ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, error_type::BAD_REQUEST),
-            ErrorKind::NotFound => return Self::no_such(subject, message).because(error),
+            ErrorKind::NotFound => (StatusCode::NOT_FOUND, error_type::NOT_FOUND),
             ErrorKind::AlreadyExists => (StatusCode::CONFLICT, error_type::ALREADY_EXISTS),
-            ErrorKind::Conflict => (
-                StatusCode::CONFLICT,
-                match subject {
-                    Subject::Namespace => error_type::NAMESPACE_NOT_EMPTY,
-                    Subject::Table => error_type::COMMIT_FAILED,
-                },
-            ),
+            ErrorKind::Conflict => (StatusCode::CONFLICT, error_type::COMMIT_FAILED),
             ErrorKind::UnknownOutcome => {
-                return Self::unknown(StatusCode::BAD_GATEWAY, message).because(error);
+                (StatusCode::BAD_GATEWAY, error_type::COMMIT_STATE_UNKNOWN)
             }
             ErrorKind::Unsupported => (
                 StatusCode::NOT_ACCEPTABLE,
@@ -102,7 +141,7 @@ impl ApiError {
                 error_type::INTERNAL_SERVER_ERROR,
             ),
         };
-        Self::new(status, error_type, message).because(error)
+        Self::new(status, error_type, error.to_string()).because(error)
     }
 }
 

@@ -26,13 +26,10 @@ pub(super) async fn report(
             request.report_type
         )));
     }
-    let failed = |error| ApiError::of(Subject::Table, &error);
     let there = state.catalog.metadata_location(&ident).await;
-    if there.map_err(failed)?.is_none() {
-        return Err(ApiError::no_such(
-            Subject::Table,
-            format!("there is no table {ident}"),
-        ));
+    let there = there.map_err(|error| ApiError::general(&error))?;
+    if there.is_none() {
+        return Err(ApiError::no_such(Subject::Table(&ident)));
     }
     let report = serde_json::to_string(&request.report)
         .map_err(|error| ApiError::bad_request(format!("the report is no JSON: {error}")))?;

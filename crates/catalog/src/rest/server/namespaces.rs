@@ -7,7 +7,7 @@ use axum::extract::State as FromState;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use berglake_format::NamespaceIdent;
+use berglake_format::{Error, NamespaceIdent};
 use serde::Deserialize;
 
 use super::State;
@@ -28,8 +28,8 @@ pub(super) struct ListParams {
     page: PageParams,
 }
 
-fn failed(error: berglake_format::Error) -> ApiError {
-    ApiError::of(Subject::Namespace, &error)
+fn failed(namespace: &NamespaceIdent) -> impl Fn(Error) -> ApiError + Copy {
+    move |error| ApiError::of(Subject::Namespace(namespace), &error)
 }
 
 pub(super) async fn list(
@@ -39,13 +39,16 @@ pub(super) async fn list(
     let page = params.page.page()?;
     let parent = match params.parent.as_deref() {
         None | Some("") => None,
-        Some(parent) => Some(namespace_of(parent).map_err(failed)?),
+        Some(parent) => {
+            let parent = namespace_of(parent);
+            Some(parent.map_err(|error| ApiError::bad_request(error.to_string()))?)
+        }
     };
-    let found = state
-        .catalog
-        .list_namespaces(parent.as_ref())
-        .await
-        .map_err(failed)?;
+    let found = state.catalog.list_namespaces(parent.as_ref()).await;
+    let found = found.map_err(|error| match &parent {
+        Some(parent) => failed(parent)(error),
+        None => ApiError::general(&error),
+    })?;
     // All have the same levels but the last, and are sorted by it.
     let (namespaces, next_page_token) = page.of(found, |namespace: &NamespaceIdent| {
         namespace.last().map_or("", String::as_str)
@@ -71,7 +74,7 @@ pub(super) async fn create(
         .catalog
         .create_namespace(&namespace, properties.clone())
         .await
-        .map_err(failed)?;
+        .map_err(failed(&namespace))?;
     let object = Extension(Object(namespace.join(".")));
     let response = CreateNamespaceResponse {
         namespace,
@@ -88,7 +91,7 @@ pub(super) async fn load(
         .catalog
         .load_namespace(&namespace)
         .await
-        .map_err(failed)?;
+        .map_err(failed(&namespace))?;
     Ok(Json(GetNamespaceResponse {
         namespace,
         properties,
@@ -103,7 +106,7 @@ pub(super) async fn exists(
         .catalog
         .load_namespace(&namespace)
         .await
-        .map_err(failed)?;
+        .map_err(failed(&namespace))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -115,7 +118,7 @@ pub(super) async fn drop(
         .catalog
         .drop_namespace(&namespace)
         .await
-        .map_err(failed)?;
+        .map_err(failed(&namespace))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -137,13 +140,13 @@ pub(super) async fn update(
         .catalog
         .load_namespace(&namespace)
         .await
-        .map_err(failed)?;
+        .map_err(failed(&namespace))?;
     let response = summary(&before, &removals, &updates);
     state
         .catalog
         .update_namespace(&namespace, updates, removals.into_iter().collect())
         .await
-        .map_err(failed)?;
+        .map_err(failed(&namespace))?;
     Ok(Json(response))
 }
 

@@ -26,8 +26,8 @@ use crate::rest::protocol::{
 };
 use crate::{Catalog as _, NewTable};
 
-fn failed(error: Error) -> ApiError {
-    ApiError::of(Subject::Table, &error)
+fn failed(ident: &TableIdent) -> impl Fn(Error) -> ApiError + Copy {
+    move |error| ApiError::of(Subject::Table(ident), &error)
 }
 
 pub(super) async fn list(
@@ -40,7 +40,7 @@ pub(super) async fn list(
         .catalog
         .list_tables(&namespace)
         .await
-        .map_err(|error| ApiError::of(Subject::Namespace, &error))?;
+        .map_err(|error| ApiError::of(Subject::Namespace(&namespace), &error))?;
     let (identifiers, next_page_token) = page.of(found, |ident: &TableIdent| ident.name());
     Ok(Json(ListTablesResponse {
         identifiers,
@@ -64,22 +64,27 @@ pub(super) async fn create(
         location: location
             .map(|location| Location::parse(&location))
             .transpose()
-            .map_err(failed)?,
+            .map_err(|error| ApiError::general(&error))?,
         properties: request.properties,
         format_version: FormatVersion::V2,
     };
     // What a creation does not find is the namespace.
-    let failed = |error: Error| match error.kind() {
-        ErrorKind::NotFound => ApiError::of(Subject::Namespace, &error),
-        _ => ApiError::of(Subject::Table, &error),
+    let failed = |ident: &TableIdent, error: Error| match error.kind() {
+        ErrorKind::NotFound => ApiError::of(Subject::Namespace(ident.namespace()), &error),
+        _ => ApiError::of(Subject::Table(ident), &error),
     };
     if request.stage_create {
-        let metadata = state.catalog.stage_table(&table).await.map_err(failed)?;
+        let staged = state.catalog.stage_table(&table).await;
+        let metadata = staged.map_err(|error| failed(&table.ident, error))?;
         let result = with_settings(&state, None, &metadata);
         return Ok((object, Json(result)).into_response());
     }
     let catalog = state.catalog.clone();
-    let created = to_the_end(async move { catalog.create_table(table).await.map_err(failed) });
+    let created = to_the_end(async move {
+        let ident = table.ident.clone();
+        let created = catalog.create_table(table).await;
+        created.map_err(|error| failed(&ident, error))
+    });
     let response = loaded(&state, &created.await?, Snapshots::All)?;
     Ok((object, response).into_response())
 }
@@ -118,14 +123,15 @@ pub(super) async fn load(
             .catalog
             .metadata_location(&ident)
             .await
-            .map_err(failed)?
+            .map_err(failed(&ident))?
     {
         let tag = tag(&state, &pointer, snapshots);
         if matches(&headers, &tag) {
             return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
         }
     }
-    let table = state.committer.load(&ident).await.map_err(failed)?;
+    let table = state.committer.load(&ident).await;
+    let table = table.map_err(failed(&ident))?;
     loaded(&state, &table, snapshots)
 }
 
@@ -133,12 +139,10 @@ pub(super) async fn exists(
     FromState(state): FromState<Arc<State>>,
     TablePath(ident): TablePath,
 ) -> Result<StatusCode, ApiError> {
-    match state.catalog.table_exists(&ident).await.map_err(failed)? {
+    let there = state.catalog.table_exists(&ident).await;
+    match there.map_err(failed(&ident))? {
         true => Ok(StatusCode::NO_CONTENT),
-        false => Err(ApiError::no_such(
-            Subject::Table,
-            format!("there is no table {ident}"),
-        )),
+        false => Err(ApiError::no_such(Subject::Table(&ident))),
     }
 }
 
@@ -180,7 +184,7 @@ pub(super) async fn drop(
             tracing::warn!(%error, table = %ident, "a purged table leaves files behind");
             return Ok(StatusCode::NO_CONTENT);
         }
-        Err(failed(error))
+        Err(failed(&ident)(error))
     })
     .await
 }
@@ -205,10 +209,12 @@ pub(super) async fn rename(
         // Either the table or the namespace to move it to is missing.
         let namespace_missing = error.kind() == ErrorKind::NotFound
             && catalog.table_exists(&source).await.is_ok_and(|there| there);
-        Err(match namespace_missing {
-            true => ApiError::of(Subject::Namespace, &error),
-            false => failed(error),
-        })
+        let subject = match error.kind() {
+            ErrorKind::AlreadyExists => Subject::Table(&destination),
+            _ if namespace_missing => Subject::Namespace(destination.namespace()),
+            _ => Subject::Table(&source),
+        };
+        Err(ApiError::of(subject, &error))
     })
     .await?;
     Ok((object, StatusCode::NO_CONTENT).into_response())
@@ -233,11 +239,12 @@ pub(super) async fn register(
             Err(error) => error,
         };
         if error.kind() != ErrorKind::NotFound {
-            return Err(failed(error));
+            return Err(failed(&ident)(error));
         }
         // Either the namespace or the file is missing.
-        match catalog.load_namespace(ident.namespace()).await {
-            Err(_) => Err(ApiError::of(Subject::Namespace, &error)),
+        let namespace = ident.namespace();
+        match catalog.load_namespace(namespace).await {
+            Err(_) => Err(ApiError::of(Subject::Namespace(namespace), &error)),
             Ok(_) => Err(ApiError::bad_request(error.to_string()).because(&error)),
         }
     })
@@ -254,14 +261,8 @@ pub(super) fn loaded(
 ) -> Result<Response, ApiError> {
     let pointer = table.metadata_location();
     let tag = tag(state, pointer, snapshots);
-    let metadata = table.metadata().as_ref();
-    let body = match snapshots {
-        Snapshots::All => Json(with_settings(state, Some(pointer), metadata)).into_response(),
-        Snapshots::Refs => {
-            let metadata = only_refs(metadata)?;
-            Json(with_settings(state, Some(pointer), metadata)).into_response()
-        }
-    };
+    let metadata = written(table.metadata(), snapshots)?;
+    let body = Json(with_settings(state, Some(pointer), metadata));
     Ok(([(header::ETAG, tag)], body).into_response())
 }
 
@@ -279,24 +280,32 @@ fn with_settings<M: Serialize>(
     }
 }
 
-/// The metadata with the snapshots alone that a branch or a tag names.
-fn only_refs(metadata: &TableMetadata) -> Result<Value, ApiError> {
-    let internal = |error: serde_json::Error| {
-        let error = Error::internal("table metadata cannot be written as JSON").source_error(error);
-        failed(error)
-    };
-    let mut json = serde_json::to_value(metadata).map_err(internal)?;
+/// Metadata as it is answered: with these snapshots, in the order in which they were committed, which
+/// the parsed form does not keep and clients show.
+pub(super) fn written(metadata: &TableMetadata, which: Snapshots) -> Result<Value, ApiError> {
+    let mut json = serde_json::to_value(metadata).map_err(|error| {
+        let internal = Error::internal("table metadata cannot be written as JSON");
+        ApiError::general(&internal.source_error(error))
+    })?;
+    let id = |snapshot: &Value| snapshot.get("snapshot-id").and_then(Value::as_i64);
     let mut named: HashSet<i64> = HashSet::new();
-    if let Some(refs) = json.get("refs").and_then(Value::as_object) {
-        let ids = refs.values().filter_map(|named| named.get("snapshot-id"));
-        named.extend(ids.filter_map(Value::as_i64));
+    if which == Snapshots::Refs {
+        if let Some(refs) = json.get("refs").and_then(Value::as_object) {
+            named.extend(refs.values().filter_map(id));
+        }
+        // Older metadata has a current snapshot and no refs.
+        named.extend(metadata.current_snapshot_id());
     }
-    // Older metadata has a current snapshot and no refs.
-    named.extend(metadata.current_snapshot_id());
     if let Some(snapshots) = json.get_mut("snapshots").and_then(Value::as_array_mut) {
-        snapshots.retain(|snapshot| {
-            let id = snapshot.get("snapshot-id").and_then(Value::as_i64);
-            id.is_some_and(|id| named.contains(&id))
+        if which == Snapshots::Refs {
+            snapshots.retain(|snapshot| id(snapshot).is_some_and(|id| named.contains(&id)));
+        }
+        let number = |snapshot: &Value, key| snapshot.get(key).and_then(Value::as_i64);
+        snapshots.sort_by_key(|snapshot| {
+            (
+                number(snapshot, "sequence-number"),
+                number(snapshot, "timestamp-ms"),
+            )
         });
     }
     Ok(json)

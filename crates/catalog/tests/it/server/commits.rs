@@ -76,7 +76,7 @@ async fn commits_and_conflicts(server: &Server) {
         .await
         .is_error(409, "CommitFailedException");
     // And one on another branch, whose sequence number is taken.
-    let side = json!({"requirements": [], "updates": snapshot(23, None, 1, "side")});
+    let side = json!({"requirements": [], "updates": snapshot(23, Some(21), 1, "side")});
     server
         .post(path, side)
         .await

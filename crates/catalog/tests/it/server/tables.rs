@@ -271,12 +271,10 @@ async fn tags(server: &Server) {
 
     let ids = |answer: &Answer| -> Vec<i64> {
         let snapshots = answer.body["metadata"]["snapshots"].as_array().unwrap();
-        let mut ids: Vec<i64> = snapshots
+        snapshots
             .iter()
             .map(|snapshot| snapshot["snapshot-id"].as_i64().unwrap())
-            .collect();
-        ids.sort_unstable();
-        ids
+            .collect()
     };
     assert_eq!(ids(&now), [11, 12, 13]);
     let refs = server.get(&format!("{path}?snapshots=refs")).await;

@@ -255,13 +255,28 @@ fn source_functions_check_their_arguments() {
       |                                                    ^^^^^^^^^^
       = help: did you mean read_files?
     "#);
-    assert_snapshot!(errors("CREATE STREAMING TABLE b.t AS SELECT * FROM STREAM read_kafka(topic => 'x')"), @r#"
-    error: read_kafka is not supported in this version
+    assert_snapshot!(errors("CREATE STREAMING TABLE b.t AS SELECT * FROM STREAM read_postgres(table => 'x')"), @r#"
+    error: read_postgres is not supported in this version
      --> test.sql:1:52
       |
-    1 | CREATE STREAMING TABLE b.t AS SELECT * FROM STREAM read_kafka(topic => 'x')
+    1 | CREATE STREAMING TABLE b.t AS SELECT * FROM STREAM read_postgres(table => 'x')
+      |                                                    ^^^^^^^^^^^^^
+      = help: this version has read_files and read_kafka
+    "#);
+    assert_snapshot!(errors("CREATE STREAMING TABLE b.t AS SELECT * FROM STREAM read_kafka(topic => 'x', schema => 'a INT')"), @r#"
+    error: read_kafka needs a connection
+     --> test.sql:1:52
+      |
+    1 | CREATE STREAMING TABLE b.t AS SELECT * FROM STREAM read_kafka(topic => 'x', schema => 'a INT')
       |                                                    ^^^^^^^^^^
-      = help: this version has read_files
+      = help: write read_kafka(connection => '…', …)
+    "#);
+    assert_snapshot!(errors("CREATE STREAMING TABLE b.t AS SELECT * FROM STREAM read_kafka(connection => 'm', topic => 'x', schema => 'a INT', starting => 'now')"), @r#"
+    error: `starting` must be earliest, latest, or a time such as 2026-01-31T00:00:00Z
+     --> test.sql:1:127
+      |
+    1 | CREATE STREAMING TABLE b.t AS SELECT * FROM STREAM read_kafka(connection => 'm', topic => 'x', schema => 'a INT', starting => 'now')
+      |                                                                                                                               ^^^^^
     "#);
     assert_snapshot!(errors("CREATE STREAMING TABLE b.t AS SELECT * FROM STREAM read_files('x', schema => 'a INT, b STRNG')"), @r#"
     error: in this schema: unknown type `STRNG`

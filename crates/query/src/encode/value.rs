@@ -31,9 +31,11 @@ fn options() -> FormatOptions<'static> {
 
 /// One value of a column, as it is serialised.
 #[derive(Clone, Copy)]
-pub(crate) struct Cell<'a> {
-    pub(crate) array: &'a ArrayRef,
-    pub(crate) row: usize,
+pub struct Cell<'a> {
+    /// The column.
+    pub array: &'a ArrayRef,
+    /// The row in it.
+    pub row: usize,
 }
 
 impl Cell<'_> {
@@ -41,7 +43,7 @@ impl Cell<'_> {
     ///
     /// # Errors
     /// [`Corrupt`](berglake_format::ErrorKind::Corrupt) for a value that its type does not allow.
-    pub(crate) fn text(self) -> Result<Option<String>> {
+    pub fn text(self) -> Result<Option<String>> {
         let Self { array, row } = self;
         if array.is_null(row) {
             return Ok(None);

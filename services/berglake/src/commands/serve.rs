@@ -1,0 +1,69 @@
+//! `berglake up` and `berglake serve`
+
+use std::sync::Arc;
+
+use berglake_host::{Host, Role, signals};
+
+use crate::cli::{Global, Output, RoleName};
+use crate::compose;
+use crate::exit::{Failure, Outcome};
+use crate::output::Out;
+
+/// Runs all roles in this process.
+pub(crate) async fn up(global: &Global) -> Outcome {
+    let roles = [
+        RoleName::Query,
+        RoleName::Bronze,
+        RoleName::Silver,
+        RoleName::Gold,
+    ];
+    run(global, &roles).await
+}
+
+/// Runs one role.
+pub(crate) async fn one(global: &Global, role: RoleName) -> Outcome {
+    run(global, &[role]).await
+}
+
+fn role(name: RoleName) -> Arc<dyn Role> {
+    match name {
+        RoleName::Bronze => Arc::new(berglake_service_bronze::role()),
+        RoleName::Silver => Arc::new(berglake_service_silver::role()),
+        RoleName::Gold => Arc::new(berglake_service_gold::role()),
+        RoleName::Query => Arc::new(berglake_service_query::role()),
+    }
+}
+
+async fn run(global: &Global, names: &[RoleName]) -> Outcome {
+    let output = super::output_of(global, &[Output::Table, Output::Json])?;
+    let lake = compose::lake(global)?;
+    let project = lake.project.config.name.clone();
+    let roles = names.iter().copied().map(role).collect();
+    let host = Host::new(lake, roles).await?;
+    let mut out = Out::new();
+    for (role, address) in host.addresses() {
+        let url = format!("http://{address}");
+        match output {
+            Output::Json => out.json(&serde_json::json!({"role": role, "url": url}))?,
+            _ => out.line(&format!("{role:<10} {url}"))?,
+        }
+    }
+    if output != Output::Json {
+        let names: Vec<&str> = host.roles().collect();
+        out.line(&format!("{project}: {} started", names.join(", ")))?;
+    }
+    out.flush()?;
+    let stop = host.stop_token();
+    match signals::until_signalled(&stop, host.run(metrics)).await {
+        Some(outcome) => outcome.map_err(Failure::opening),
+        None => Err(Failure::Interrupted),
+    }
+}
+
+/// The metrics of this process, as Prometheus reads them.
+fn metrics() -> String {
+    berglake_telemetry::metrics::prometheus_text().unwrap_or_else(|error| {
+        tracing::error!(%error, "the metrics cannot be shown");
+        String::new()
+    })
+}

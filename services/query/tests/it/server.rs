@@ -1,0 +1,118 @@
+//! A server on a free port, and a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berglake_format::Environment;
+use berglake_host::{Host, Lake};
+use berglake_pipeline::Project;
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A digit per row; joined with itself it makes as many rows as are wanted.
+pub const DIGITS: &str = "(VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9))";
+
+/// Ten to the power of `n` rows: columns `d` of tables `t0`, `t1` and so on.
+pub fn powers(n: usize) -> String {
+    let tables: Vec<String> = (0..n).map(|i| format!("{DIGITS} AS t{i}(d)")).collect();
+    tables.join(" CROSS JOIN ")
+}
+
+/// A query that takes longer than any test.
+pub fn endless() -> String {
+    format!("SELECT sum(t0.d * t11.d) AS s FROM {}", powers(12))
+}
+
+pub struct Server {
+    _folder: TempDir,
+    pub base: String,
+    pub client: Client,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// A server with these lines under `[query]`.
+    pub async fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text =
+            format!("[project]\nname = \"test\"\n[query]\nlisten = \"127.0.0.1:0\"\n{config}\n");
+        std::fs::write(folder.path().join("berglake.toml"), text).unwrap();
+        let project = Project::load(folder.path(), []).unwrap();
+        let lake = Lake::new(project, Environment::default()).unwrap();
+        let catalog = lake.catalog().await.unwrap();
+        let session = lake.engine(&catalog).unwrap().connect();
+        for statement in [
+            "CREATE NAMESPACE shop",
+            "CREATE TABLE shop.orders (id BIGINT, customer STRING, amount DECIMAL(9,2))",
+            "INSERT INTO shop.orders VALUES (1, 'Ada', 10.50), (2, 'say \"hi\", Bob', NULL), (3, '', 0.01)",
+        ] {
+            session.sql(statement).await.unwrap();
+        }
+        drop((session, catalog));
+        let role = Arc::new(berglake_service_query::role());
+        let host = Host::new(lake, vec![role]).await.unwrap();
+        let (_, address) = host.addresses().next().unwrap();
+        let stop = host.stop_token();
+        let task = tokio::spawn(async { host.run(String::new).await.unwrap() });
+        let server = Self {
+            _folder: folder,
+            base: format!("http://{address}"),
+            client: Client::new(),
+            stop,
+            task,
+        };
+        server.ready().await;
+        server
+    }
+
+    async fn ready(&self) {
+        for _ in 0..400 {
+            let url = format!("{}/health/ready", self.base);
+            if self.client.get(url).send().await.unwrap().status() == StatusCode::OK {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the server does not become ready");
+    }
+
+    pub fn post(&self) -> RequestBuilder {
+        self.client.post(format!("{}/v1/sql", self.base))
+    }
+
+    /// Asks in JSON, with the other fields of the body.
+    pub async fn ask(&self, sql: &str, rest: Value) -> Response {
+        let mut body = json!({"sql": sql});
+        for (key, value) in rest.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        self.post().json(&body).send().await.unwrap()
+    }
+
+    /// The text of an answer that must be one.
+    pub async fn text(&self, sql: &str, format: &str) -> String {
+        let response = self.ask(sql, json!({"format": format})).await;
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{text}");
+        text
+    }
+
+    /// The status and the error of an answer that must be none.
+    pub async fn refused(&self, response: Response) -> (u16, Value) {
+        let status = response.status().as_u16();
+        let body: Value = response.json().await.unwrap();
+        assert!(status >= 400, "{body}");
+        (status, body["error"].clone())
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.task).await;
+        ended.expect("it ends when it is told to").unwrap();
+    }
+}
