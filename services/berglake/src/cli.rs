@@ -263,16 +263,15 @@ Examples:
 
 impl Command {
     /// The name of the process in traces and metrics, where `OTEL_SERVICE_NAME` does not say it.
-    pub(crate) fn service(&self) -> &'static str {
-        match self {
-            Self::Serve { role } => match role {
-                RoleName::Bronze => "berglake-bronze",
-                RoleName::Silver => "berglake-silver",
-                RoleName::Gold => "berglake-gold",
-                RoleName::Query => "berglake-query",
-            },
-            _ => "berglake",
-        }
+    pub(crate) fn service(&self) -> String {
+        let role = match self {
+            Self::Serve { role } => role.to_possible_value(),
+            _ => None,
+        };
+        role.map_or_else(
+            || "berglake".to_string(),
+            |role| format!("berglake-{}", role.get_name()),
+        )
     }
 }
 

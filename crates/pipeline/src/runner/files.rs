@@ -150,7 +150,7 @@ impl FileInput {
                 async move {
                     let open = FileReader::open(&store, &file, source, &options);
                     let reader = open.instrument(span.clone()).await?;
-                    Ok(Within::new(span, reader.into_stream().boxed()))
+                    Ok::<_, IngestError>(Within::new(span, reader.into_stream().boxed()))
                 }
             })
             .try_flatten()
