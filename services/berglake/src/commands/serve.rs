@@ -70,5 +70,8 @@ async fn run(global: &Global, names: &[RoleName]) -> Outcome {
 
 /// The metrics of this process, as Prometheus reads them.
 fn metrics() -> String {
-    String::new()
+    berglake_telemetry::metrics::prometheus_text().unwrap_or_else(|error| {
+        tracing::error!(%error, "the metrics cannot be shown");
+        String::new()
+    })
 }
