@@ -119,7 +119,8 @@ async fn take(lake: &Lake, checks: &mut Checks) -> Outcome {
         })
         .await?;
     checks
-        .step("storage", &config.warehouse, async {
+        // Its own word: a server may have another than this project's configuration names.
+        .step("storage", &catalog.warehouse().to_string(), async {
             probe::store(&lake.storage, catalog.warehouse(), &lake.environment).await?;
             Ok((
                 (),
