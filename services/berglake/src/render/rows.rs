@@ -1,7 +1,7 @@
 //! Rows in each output format, batch by batch: a large result is never held in memory.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use berglake_format::{Error, Result};
 use berglake_query::encode::{Cell, RowEncoder, RowFormat};
 use futures::{Stream, StreamExt};
