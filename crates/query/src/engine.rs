@@ -13,10 +13,11 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::TableReference;
 
+use crate::coercion;
 use crate::error::IntoOurs;
 use crate::functions;
 use crate::lake::{Lake, Pinned};
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, NewTableProperties};
 use crate::output::QueryOutput;
 use crate::session::Session;
 use crate::yielding::YieldingJoins;
@@ -31,6 +32,7 @@ struct Inner {
     state: SessionState,
     namespace: Vec<String>,
     environment: Environment,
+    new_tables: Arc<NewTableProperties>,
 }
 
 impl Engine {
@@ -61,6 +63,8 @@ impl Engine {
         let settings = config.options_mut();
         settings.execution.time_zone = Some("+00:00".to_string());
         settings.sql_parser.collect_spans = true;
+        // `0.1` is exact; what has an exponent is a double (`sql::literals`).
+        settings.sql_parser.parse_float_as_decimal = true;
         if let Some(bytes) = options.memory_limit {
             // Each part of a sort puts memory aside for the time when it must merge what it spilled.
             // The engine's default is made for gigabytes, and a small limit would leave nothing.
@@ -72,6 +76,8 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(runtime.build_arc().ours()?)
             .with_default_features()
+            .with_analyzer_rules(coercion::rules())
+            .with_type_planner(Arc::new(coercion::Types))
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .with_catalog_list(Arc::new(Lake::new(Arc::clone(&catalog), Pinned::new())))
             .build();
@@ -81,6 +87,7 @@ impl Engine {
             state,
             namespace: options.namespace,
             environment: options.environment,
+            new_tables: options.new_tables,
         })))
     }
 
@@ -155,6 +162,10 @@ impl Engine {
 
     pub(crate) fn state(&self) -> &SessionState {
         &self.0.state
+    }
+
+    pub(crate) fn new_tables(&self) -> &NewTableProperties {
+        &self.0.new_tables
     }
 
     pub(crate) fn namespace(&self) -> &[String] {

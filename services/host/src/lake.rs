@@ -8,7 +8,7 @@ use berglake_catalog::{Catalog, SqlCatalog, SqlCatalogConfig};
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{Environment, Error, Identity, Result};
 use berglake_pipeline::{Config, Project, Runner};
-use berglake_query::{Engine, EngineOptions};
+use berglake_query::{Engine, EngineOptions, NewTableProperties};
 
 /// A project with its storage, before its catalog is opened. Embedded and served, everything gets
 /// its handles here.
@@ -147,6 +147,10 @@ impl Lake {
     ) -> Result<Engine> {
         let options = EngineOptions {
             environment: self.environment.clone(),
+            new_tables: Arc::new(NewTableProperties {
+                all: self.project.config.defaults.clone(),
+                by_namespace: self.project.config.layers.clone(),
+            }),
             ..options
         };
         Engine::new(catalog.clone(), options)

@@ -1,11 +1,13 @@
 //! What is new for a streaming flow: files that it has not taken, or a range of snapshots. Each batch
 //! is pinned before it is read; exactly what was pinned is recorded when it is committed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use berglake_format::plan::{ScanPlan, SnapshotSelector, appended_rows};
 use berglake_format::read::{ReadOptions, read};
 use berglake_format::{Error, ErrorKind, Result, Table, schema};
@@ -15,10 +17,11 @@ use berglake_ingest::kafka::{KafkaTopic, Limits, Pinned, Reading};
 use berglake_ingest::progress::{Delta, FlowId, Position, Progress, Step, pending};
 use berglake_query::IcebergTable;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{StreamExt, TryStreamExt};
-use tokio::sync::mpsc;
+use futures::future::OptionFuture;
+use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::sync::{mpsc, oneshot};
 
 use super::dataflow::{self, Providers};
 use super::files::FileInput;
@@ -96,38 +99,101 @@ pub(super) struct Next {
     pub(super) warnings: Vec<String>,
 }
 
-/// Counts the rows of a stream while they pass, and sees its end.
-#[derive(Debug, Clone, Default)]
+/// Counts the rows of a stream while they pass, and takes back what was not read of it.
+#[derive(Clone, Default)]
 pub(super) struct Counter {
     rows: Arc<AtomicU64>,
-    ended: Arc<AtomicBool>,
+    rest: Arc<Mutex<Option<oneshot::Receiver<SendableRecordBatchStream>>>>,
 }
 
 impl Counter {
     /// The same stream, counted.
     pub(super) fn count(&self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
-        let (counter, ended) = (self.rows.clone(), self.ended.clone());
-        let schema = rows.schema();
-        let end = futures::stream::poll_fn(move |_| {
-            ended.store(true, Ordering::Relaxed);
-            Poll::Ready(None)
-        });
-        let counted = rows
-            .inspect_ok(move |batch| {
-                counter.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-            })
-            .chain(end);
-        Box::pin(RecordBatchStreamAdapter::new(schema, counted))
+        let (give_back, rest) = oneshot::channel();
+        *self.rest() = Some(rest);
+        Box::pin(Counted {
+            schema: rows.schema(),
+            rows: Some(rows),
+            counter: self.rows.clone(),
+            give_back: Some(give_back),
+        })
     }
 
-    /// Whether the stream was read to its end.
-    pub(super) fn ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+    /// Reads what a query left of the stream, which must be the query's no longer. A query may end
+    /// early: a condition is never true, or a table that it joins is empty. Its result is complete
+    /// then, but what it did not read may hold records that are no rows.
+    ///
+    /// # Errors
+    /// Those of reading the source.
+    pub(super) async fn drain(&self) -> Result<()> {
+        let rest = self.rest().take();
+        // Nothing comes back of a stream that was read to its end.
+        let Some(Ok(mut rows)) = OptionFuture::from(rest).await else {
+            return Ok(());
+        };
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(super::engine_error)?;
+            self.rows
+                .fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Lets go of what was not read, and with it of the sender of dead letters.
+    pub(super) fn abandon(&self) {
+        self.rest().take();
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Option<oneshot::Receiver<SendableRecordBatchStream>>> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The rows that have passed.
     pub(super) fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
+    }
+}
+
+/// A stream that is counted, and given back when it is dropped before its end.
+struct Counted {
+    schema: SchemaRef,
+    rows: Option<SendableRecordBatchStream>,
+    counter: Arc<AtomicU64>,
+    give_back: Option<oneshot::Sender<SendableRecordBatchStream>>,
+}
+
+impl Stream for Counted {
+    type Item = Result<RecordBatch, DataFusionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(rows) = &mut self.rows else {
+            return Poll::Ready(None);
+        };
+        let next = ready!(rows.as_mut().poll_next(context));
+        match &next {
+            Some(Ok(batch)) => {
+                self.counter
+                    .fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            }
+            // After an error there is nothing left to read either.
+            Some(Err(_)) | None => self.rows = None,
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl RecordBatchStream for Counted {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let (Some(rows), Some(give_back)) = (self.rows.take(), self.give_back.take()) {
+            // Nobody asks for it when the batch has failed.
+            let _ = give_back.send(rows);
+        }
     }
 }
 

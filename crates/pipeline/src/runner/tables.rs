@@ -16,8 +16,6 @@ use crate::language::{PartitionField, TableDefinition, TableName, Transform};
 
 /// The property that says which pipeline writes a table.
 pub const PIPELINE_PROPERTY: &str = "berglake.pipeline";
-/// The property that names the table for records that could not be read.
-pub const DEAD_LETTER_PROPERTY: &str = "berglake.dead-letter";
 
 /// The catalog's name of a table of the language.
 pub(crate) fn ident(name: &TableName) -> Result<TableIdent> {

@@ -8,5 +8,6 @@ mod definitions;
 mod faults;
 mod increments;
 mod lake;
+mod mistakes;
 mod recovery;
 mod watch;

@@ -3,6 +3,8 @@
 mod insert;
 mod show;
 
+use std::collections::HashMap;
+
 use berglake_catalog::NewTable;
 use berglake_format::schema::from_arrow;
 use berglake_format::storage::Location;
@@ -111,6 +113,15 @@ async fn create_table(session: &Session, mut create: CreateTable) -> Result<Quer
     let catalog = session.engine().catalog();
     if create.if_not_exists && catalog.table_exists(&ident).await? {
         return Ok(QueryOutput::nothing());
+    }
+    let defaults: HashMap<&str, &str> = session
+        .engine()
+        .new_tables()
+        .of(ident.namespace())
+        .collect();
+    for (key, value) in defaults {
+        let property = create.properties.entry(key.to_string());
+        property.or_insert_with(|| value.to_string());
     }
     let format_version = create.take_format_version()?;
     let source = match create.query.take() {
