@@ -84,14 +84,32 @@ impl Lake {
         if self.project.config.is_rest_catalog() {
             return self.connect(uri).await;
         }
+        Ok(Arc::new(self.open_sql(uri).await?))
+    }
+
+    /// Opens the catalog as the SQL store that it is, for those who serve it.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) if the project's catalog is a REST
+    /// catalog, and as [`catalog`](Self::catalog).
+    pub async fn sql_catalog(&self) -> Result<SqlCatalog> {
+        if self.project.config.is_rest_catalog() {
+            return Err(Error::invalid(
+                "the project's catalog is a REST catalog, which is served elsewhere",
+            )
+            .help("serve a catalog from a project whose catalog.uri is sqlite: or postgres:"));
+        }
+        self.open_sql(self.project.config.catalog_uri.reveal())
+            .await
+    }
+
+    async fn open_sql(&self, uri: &str) -> Result<SqlCatalog> {
         let config = SqlCatalogConfig::new(
             self.project.config.catalog_name.clone(),
             uri,
             self.warehouse.clone(),
         );
-        let catalog =
-            SqlCatalog::open(config, self.storage.clone(), self.environment.clone()).await?;
-        Ok(Arc::new(catalog))
+        SqlCatalog::open(config, self.storage.clone(), self.environment.clone()).await
     }
 
     async fn connect(&self, uri: &str) -> Result<Arc<dyn Catalog>> {

@@ -144,8 +144,15 @@ impl Pinned {
 
     /// The most messages that there can be in the range.
     pub fn messages(&self) -> u64 {
-        let of_range = |range: &PinnedRange| u64::try_from(range.end - range.start).unwrap_or(0);
-        self.ranges.values().map(of_range).sum()
+        self.lags().map(|(_, lag)| lag).sum()
+    }
+
+    /// How many offsets of each partition were not taken when the range was pinned: its lag.
+    pub fn lags(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
+        let lag = |range: &PinnedRange| u64::try_from(range.end - range.start).unwrap_or(0);
+        self.ranges
+            .iter()
+            .map(move |(partition, range)| (*partition, lag(range)))
     }
 
     /// What the user should know.

@@ -12,9 +12,7 @@ use berglake_format::{Error, ErrorKind, Result, Table, schema};
 use berglake_ingest::dead_letter::DeadLetter;
 use berglake_ingest::files::SourceFile;
 use berglake_ingest::kafka::{KafkaTopic, Limits, Pinned, Reading};
-use berglake_ingest::progress::{
-    Delta, FlowId, Position, Progress, Step, TopicDelta, TopicPosition, pending,
-};
+use berglake_ingest::progress::{Delta, FlowId, Position, Progress, Step, pending};
 use berglake_query::IcebergTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -24,7 +22,7 @@ use tokio::sync::mpsc;
 
 use super::dataflow::{self, Providers};
 use super::files::FileInput;
-use super::kafka::{KAFKA, KafkaCall, TopicBatch};
+use super::kafka::{self, KAFKA, KafkaCall, TopicBatch};
 use super::{FlowRun, Resume, RunOptions, Runner, progress_key, tables};
 use crate::language::{Flow, SourceRef, Write};
 use crate::report::PlannedAction;
@@ -62,23 +60,13 @@ impl Taken {
         let mut step = self.step;
         if let Some(topic) = self.topic {
             let delta = topic.delta()?;
-            if !has_records && !topic.must_record() && !moves(&delta) {
+            if !has_records && !topic.must_record() && !kafka::moves(&delta) {
                 return Ok(None);
             }
             step.delta = Delta::Topic(delta);
         }
         Ok(Some(step))
     }
-}
-
-/// Whether a delta without rows is worth a snapshot: reading its offsets again costs more.
-fn moves(delta: &TopicDelta) -> bool {
-    const MANY: i64 = 10_000;
-    let offsets = delta.partitions.values().map(|range| match range.from {
-        Some(from) => range.to.saturating_sub(from),
-        None => 0,
-    });
-    offsets.fold(0, i64::saturating_add) >= MANY
 }
 
 /// The source of a streaming flow during one run.
@@ -208,7 +196,7 @@ async fn pending_of(
             let topic = runner
                 .topics
                 .of(&progress_key(&runner.project, flow), &call)?;
-            let recorded = topic_position(flow, position)?;
+            let recorded = kafka::position(flow, position)?;
             let options = call.pin(resume.map(Into::into));
             let pinned = topic.pin(recorded, &options).await;
             let pinned = pinned.map_err(|error| Error::from(error).with("flow", &flow.name))?;
@@ -274,23 +262,6 @@ async fn pending_of(
     }
 }
 
-/// The position in a topic, if that is what the flow has read so far.
-fn topic_position<'a>(
-    flow: &Flow,
-    position: Option<&'a Position>,
-) -> Result<Option<&'a TopicPosition>> {
-    match position {
-        None | Some(Position::Start) => Ok(None),
-        Some(Position::Topic(position)) => Ok(Some(position)),
-        Some(_) => Err(Error::new(
-            ErrorKind::Conflict,
-            "the flow reads a topic, and has read something else so far",
-        )
-        .with("flow", &flow.name)
-        .help(format!("run with --full-refresh {}", flow.target))),
-    }
-}
-
 fn stream_of(flow: &Flow) -> Result<&crate::language::StreamInput> {
     flow.stream
         .as_ref()
@@ -329,7 +300,11 @@ pub(super) async fn describe(
         }
         Ok(Pending::Messages { pinned, .. }) => Some(pinned.to_string()),
         // The source is a table of this pipeline that an earlier flow will create.
-        Err(error) if error.kind() == ErrorKind::NotFound && target.is_none() => {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                && target.is_none()
+                && matches!(stream_of(flow)?.from, SourceRef::Table(_)) =>
+        {
             Some(stream_of(flow)?.from.to_string())
         }
         Err(error) => return Err(error),
@@ -396,7 +371,7 @@ fn messages(
         bytes: limit(target, "berglake.batch.max-bytes", MAX_BYTES)?,
     };
     let columns = reading.columns()?;
-    let recorded = topic_position(run.flow, step.from.as_ref())?.cloned();
+    let recorded = kafka::position(run.flow, step.from.as_ref())?.cloned();
     let (sender, receiver) = mpsc::channel(4);
     let (topic, rows) = TopicBatch::next(reading, recorded, limits, columns, sender)?;
     Ok(Next {

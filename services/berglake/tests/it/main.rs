@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod catalog_server;
 mod check;
 mod commands;
 mod dependencies;
