@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use berglake_host::{Host, Role, signals};
+use berglake_host::signals::Signals;
+use berglake_host::{Host, Role};
 
 use crate::cli::{Global, Output, RoleName};
 use crate::compose;
@@ -44,6 +45,8 @@ fn role(name: RoleName) -> Arc<dyn Role> {
 
 async fn run(global: &Global, names: &[RoleName]) -> Outcome {
     let output = super::output_of(global, &[Output::Table, Output::Json])?;
+    // Before anybody can know that the process is there.
+    let signals = Signals::listen();
     let lake = compose::lake(global)?;
     let project = lake.project.config.name.clone();
     let roles = names.iter().copied().map(role).collect();
@@ -62,7 +65,7 @@ async fn run(global: &Global, names: &[RoleName]) -> Outcome {
     }
     out.flush()?;
     let stop = host.stop_token();
-    match signals::until_signalled(&stop, host.run(metrics)).await {
+    match signals.govern(&stop, host.run(metrics)).await {
         Some(outcome) => outcome.map_err(Failure::opening),
         None => Err(Failure::Interrupted),
     }
