@@ -41,15 +41,21 @@ class Project:
     s3: S3 | None = None
 
     @classmethod
+    def of_example(cls, folder: Path, example: Path) -> Project:
+        """An example that runs on SQLite and local files, with the data files beside it."""
+        (folder / "data").mkdir(parents=True)
+        shutil.copy(example / "berglake.toml", folder)
+        shutil.copytree(example / "pipelines", folder / "pipelines")
+        for file in (example / "data").iterdir():
+            if file.is_file():
+                shutil.copy(file, folder / "data")
+        return cls(folder, {}, local_properties(folder))
+
+    @classmethod
     def local(cls, folder: Path) -> Project:
         """SQLite and local files, exactly as the example ships."""
         copy_example(folder)
-        properties = {
-            "type": "sql",
-            "uri": f"sqlite:///{folder}/.berglake/catalog.db",
-            "warehouse": f"file://{folder}/.berglake/warehouse",
-        }
-        return cls(folder, {}, properties)
+        return cls(folder, {}, local_properties(folder))
 
     @classmethod
     def served(cls, folder: Path, s3: S3, postgres: Postgres) -> Project:
@@ -117,6 +123,14 @@ class Project:
 
     def deliver(self, source: Path) -> None:
         shutil.copy(source, self.folder / "data" / source.name)
+
+
+def local_properties(folder: Path) -> dict[str, str]:
+    return {
+        "type": "sql",
+        "uri": f"sqlite:///{folder}/.berglake/catalog.db",
+        "warehouse": f"file://{folder}/.berglake/warehouse",
+    }
 
 
 def copy_example(folder: Path) -> None:

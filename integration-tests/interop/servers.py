@@ -255,7 +255,7 @@ def wait_for_postgres(server: Postgres, process: subprocess.Popen, log: Path) ->
 
 @dataclasses.dataclass(frozen=True)
 class RestServer:
-    """`berglake catalog` on a project of its own."""
+    """`berglake serve catalog` on a project of its own."""
 
     uri: str
     token: str
@@ -285,7 +285,7 @@ def rest_catalog(
     server = RestServer(f"http://127.0.0.1:{port}", token, folder / "server.log", s3)
     with server.log.open("wb") as output:
         process = subprocess.Popen(
-            [str(binary), "--project", str(folder), "catalog"],
+            [str(binary), "--project", str(folder), "serve", "catalog"],
             env={**inherited, **(environment or {}), **settings},
             stdin=subprocess.DEVNULL,
             stdout=output,

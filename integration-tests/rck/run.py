@@ -12,28 +12,22 @@ import contextlib
 import dataclasses
 import os
 import re
-import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "interop"))
 
-from servers import free_port, postgres, stop, tail, temporary_folder  # noqa: E402
+from servers import postgres, rest_catalog, temporary_folder
 
 SUITE = "org.apache.iceberg.rest.RESTCompatibilityKitSuite"
 DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
-START_TIMEOUT = 60.0
 SUITE_TIMEOUT = 1800
-CATALOG = "rck"
 # The kit asks for tables below this folder; nothing lies outside of the warehouse.
 WAREHOUSE = Path("/tmp")
 NAMESPACES = {"a", "b", "ns", "ns1", "ns2", "ns_1", "ns_2", "newdb", "other_ns"}
@@ -67,7 +61,7 @@ def main() -> int:
             run(backend, arguments.berglake, java, classpath, arguments.work)
             for backend in arguments.backend or ["sqlite", "postgresql"]
         ]
-    except Missing as error:
+    except (Missing, FileNotFoundError) as error:
         print(f"the compatibility kit cannot run: {error}", file=sys.stderr)
         return 2
     return report(results, known_failures())
@@ -83,7 +77,9 @@ def find_java() -> Path:
         version = subprocess.run([candidate, "-version"], check=False, capture_output=True)
         if re.search(rb'version "17\.', version.stderr):
             return Path(candidate)
-    raise Missing("no Java 17; install one (Debian: openjdk-17-jre-headless), or name it in RCK_JAVA")
+    raise Missing(
+        "no Java 17; install one (Debian: openjdk-17-jre-headless), or name it in RCK_JAVA"
+    )
 
 
 def find_classpath(work: Path) -> str:
@@ -122,12 +118,12 @@ def run(backend: str, berglake: Path, java: Path, classpath: str, work: Path) ->
         catalog_uri(backend, folder) as uri,
         tidied(WAREHOUSE),
     ):
-        warehouse, token = WAREHOUSE.as_uri(), secrets.token_hex(20)
-        (folder / "berglake.toml").write_text(
-            f'[project]\nname = "rck"\n[catalog]\nname = "{CATALOG}"\n'
-            f'[storage]\nwarehouse = "{warehouse}"\n'
-        )
-        with serving(berglake, folder, uri, token, log) as address:
+        (folder / "berglake.toml").write_text('[project]\nname = "rck"\n')
+        environment = {
+            "BERGLAKE_CATALOG__URI": uri,
+            "BERGLAKE_STORAGE__WAREHOUSE": WAREHOUSE.as_uri(),
+        }
+        with rest_catalog(berglake, folder, environment) as server:
             command = [
                 str(java), "-Drck.local=false", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                 "-cp", classpath, "org.junit.platform.console.ConsoleLauncher", "execute",
@@ -136,9 +132,9 @@ def run(backend: str, berglake: Path, java: Path, classpath: str, work: Path) ->
             ]  # fmt: skip
             inherited = {k: v for k, v in os.environ.items() if not k.startswith("CATALOG_")}
             settings = {
-                "CATALOG_URI": address,
-                "CATALOG_WAREHOUSE": warehouse,
-                "CATALOG_TOKEN": token,
+                "CATALOG_URI": server.uri,
+                "CATALOG_WAREHOUSE": WAREHOUSE.as_uri(),
+                "CATALOG_TOKEN": server.token,
                 # Tables are created in namespaces that exist.
                 "CATALOG_RCK_REQUIRES__NAMESPACE__CREATE": "true",
                 # `file:/tmp/x` and `file:///tmp/x` are one folder, and the server has one spelling.
@@ -153,6 +149,7 @@ def run(backend: str, berglake: Path, java: Path, classpath: str, work: Path) ->
                     stderr=output,
                     timeout=SUITE_TIMEOUT,
                 )
+            shutil.copy(server.log, log)
     return read_reports(backend, reports, time.monotonic() - started)
 
 
@@ -169,47 +166,14 @@ def tidied(warehouse: Path) -> Iterator[None]:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def serving(berglake: Path, folder: Path, uri: str, token: str, log: Path) -> Iterator[str]:
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BERGLAKE_")}
-    environment = {
-        **inherited,
-        "BERGLAKE_CATALOG__URI": uri,
-        "BERGLAKE_CATALOG__SERVER__LISTEN": f"127.0.0.1:{port}",
-        "BERGLAKE_CATALOG__SERVER__TOKENS": token,
-    }
-    command = [str(berglake), "--project", str(folder), "serve", "catalog"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    try:
-        wait_until_ready(address, process, log)
-        yield address
-    finally:
-        stop(process, signal.SIGTERM)
-
-
-def wait_until_ready(address: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        try:
-            with urllib.request.urlopen(f"{address}/health/ready", timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            pass
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the catalog did not start:\n{tail(log)}")
-        time.sleep(0.1)
-
-
 def read_reports(backend: str, reports: Path, seconds: float) -> Result:
     result = Result(backend, seconds, set(), {}, set())
     for file in sorted(reports.glob("TEST-*.xml")):
         for case in ElementTree.parse(file).getroot().iter("testcase"):
             name = f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}"
-            broken = case.find("failure") if case.find("failure") is not None else case.find("error")
+            broken = (
+                case.find("failure") if case.find("failure") is not None else case.find("error")
+            )
             if broken is not None:
                 result.failed[name] = (broken.get("message") or broken.get("type") or "").strip()
             elif case.find("skipped") is not None:

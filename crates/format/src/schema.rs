@@ -36,6 +36,11 @@ pub fn to_arrow(schema: &Schema) -> Result<ArrowSchemaRef> {
     Ok(Arc::new(ArrowSchema::new(fields)))
 }
 
+/// Whether a field of Arrow's holds UUIDs, which only its extension type tells from other 16 bytes.
+pub fn is_uuid(field: &Field) -> bool {
+    field.metadata().get(EXTENSION_NAME).map(String::as_str) == Some(UUID_EXTENSION)
+}
+
 /// The Arrow type of an Iceberg type, nested fields with their ids.
 ///
 /// # Errors
@@ -214,10 +219,7 @@ impl FreshIds {
                     )),
                 )))
             }
-            DataType::FixedSizeBinary(16)
-                if field.metadata().get(EXTENSION_NAME).map(String::as_str)
-                    == Some(UUID_EXTENSION) =>
-            {
+            DataType::FixedSizeBinary(16) if is_uuid(field) => {
                 Ok(Type::Primitive(PrimitiveType::Uuid))
             }
             other => primitive_of(other, path).map(Type::Primitive),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use berglake_catalog::Catalog;
-use berglake_format::properties::TableDefaults;
 use berglake_format::{Environment, Error, Result};
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
@@ -14,10 +13,11 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::TableReference;
 
+use crate::coercion;
 use crate::error::IntoOurs;
 use crate::functions;
 use crate::lake::{Lake, Pinned};
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, NewTableProperties};
 use crate::output::QueryOutput;
 use crate::session::Session;
 use crate::yielding::YieldingJoins;
@@ -31,8 +31,8 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     state: SessionState,
     namespace: Vec<String>,
-    table_defaults: TableDefaults,
     environment: Environment,
+    new_tables: Arc<NewTableProperties>,
 }
 
 impl Engine {
@@ -63,6 +63,8 @@ impl Engine {
         let settings = config.options_mut();
         settings.execution.time_zone = Some("+00:00".to_string());
         settings.sql_parser.collect_spans = true;
+        // `0.1` is exact; what has an exponent is a double (`sql::literals`).
+        settings.sql_parser.parse_float_as_decimal = true;
         if let Some(bytes) = options.memory_limit {
             // Each part of a sort puts memory aside for the time when it must merge what it spilled.
             // The engine's default is made for gigabytes, and a small limit would leave nothing.
@@ -74,6 +76,8 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(runtime.build_arc().ours()?)
             .with_default_features()
+            .with_analyzer_rules(coercion::rules())
+            .with_type_planner(Arc::new(coercion::Types))
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .with_catalog_list(Arc::new(Lake::new(Arc::clone(&catalog), Pinned::new())))
             .build();
@@ -82,8 +86,8 @@ impl Engine {
             catalog,
             state,
             namespace: options.namespace,
-            table_defaults: options.table_defaults,
             environment: options.environment,
+            new_tables: options.new_tables,
         })))
     }
 
@@ -160,8 +164,8 @@ impl Engine {
         &self.0.state
     }
 
-    pub(crate) fn table_defaults(&self) -> &TableDefaults {
-        &self.0.table_defaults
+    pub(crate) fn new_tables(&self) -> &NewTableProperties {
+        &self.0.new_tables
     }
 
     pub(crate) fn namespace(&self) -> &[String] {

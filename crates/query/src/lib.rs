@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
 
+mod coercion;
 pub mod encode;
 mod engine;
 mod error;
@@ -36,7 +37,7 @@ pub use datafusion;
 pub use engine::Engine;
 pub use error::from_datafusion;
 pub use metadata_table::MetadataTableProvider;
-pub use options::EngineOptions;
+pub use options::{EngineOptions, NewTableProperties};
 pub use output::QueryOutput;
 pub use session::{Prepared, Session};
 pub use stream_table::stream_table;

@@ -10,6 +10,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, ScalarValue, SchemaError};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{ExplainStatement, Statement as EngineStatement};
 use datafusion::sql::sqlparser::ast::{Expr, Query};
@@ -242,7 +243,7 @@ impl Session {
         for _ in 0..MAX_RESPELLINGS {
             let statement = wrap(sql::engine_statement(query.clone()));
             match state.statement_to_plan(statement).await {
-                Ok(plan) => return Ok(DataFrame::new(state, plan)),
+                Ok(plan) => return Ok(DataFrame::new(state.clone(), analyzed(&state, plan)?)),
                 Err(error) => {
                     if !put_case_right(&mut query, &error) {
                         return Err(from_datafusion(error));
@@ -400,6 +401,18 @@ impl Session {
         self.enter(&namespace).await?;
         Ok(QueryOutput::nothing())
     }
+}
+
+/// The plan with the types that its columns will have: until it is analyzed, a `CASE` has the type of
+/// its first branch and a union that of its first part. An explanation analyzes what it explains.
+fn analyzed(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
+        return Ok(plan);
+    }
+    state
+        .analyzer()
+        .execute_and_check(plan, state.config_options(), |_, _| {})
+        .ours()
 }
 
 /// Where the engine finds a temporary table: a name with dots lies in a schema.

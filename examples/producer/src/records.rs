@@ -130,12 +130,12 @@ mod tests {
     #[test]
     fn elements_of_an_array_are_kept_as_they_stand() {
         let text = br#" {"a": 1.50, "b": "x,]\"}"} , [1, 2],
-            {"broken": tru}, 7 ] "#;
+            {"broken": nul}, 7 ] "#;
         let found = array(text).unwrap();
         let expected: [&[u8]; 4] = [
             br#"{"a": 1.50, "b": "x,]\"}"}"#,
             b"[1, 2]",
-            br#"{"broken": tru}"#,
+            br#"{"broken": nul}"#,
             b"7",
         ];
         assert_eq!(found, expected);

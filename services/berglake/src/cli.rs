@@ -369,6 +369,8 @@ pub(crate) struct RunArguments {
 /// A role of the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RoleName {
+    /// The catalog over REST.
+    Catalog,
     /// Sources into tables.
     Bronze,
     /// Changed rows into clean rows.

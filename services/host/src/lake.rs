@@ -8,7 +8,7 @@ use berglake_catalog::{Catalog, SqlCatalog, SqlCatalogConfig};
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{Environment, Error, Identity, Result};
 use berglake_pipeline::{Config, Project, Runner};
-use berglake_query::{Engine, EngineOptions};
+use berglake_query::{Engine, EngineOptions, NewTableProperties};
 
 /// A project with its storage, before its catalog is opened. Embedded and served, everything gets
 /// its handles here.
@@ -84,14 +84,32 @@ impl Lake {
         if self.project.config.is_rest_catalog() {
             return self.connect(uri).await;
         }
+        Ok(Arc::new(self.open_sql(uri).await?))
+    }
+
+    /// Opens the catalog as the SQL store that it is, for those who serve it.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) if the project's catalog is a REST
+    /// catalog, and as [`catalog`](Self::catalog).
+    pub async fn sql_catalog(&self) -> Result<SqlCatalog> {
+        if self.project.config.is_rest_catalog() {
+            return Err(Error::invalid(
+                "the project's catalog is a REST catalog, which is served elsewhere",
+            )
+            .help("serve a catalog from a project whose catalog.uri is sqlite: or postgres:"));
+        }
+        self.open_sql(self.project.config.catalog_uri.reveal())
+            .await
+    }
+
+    async fn open_sql(&self, uri: &str) -> Result<SqlCatalog> {
         let config = SqlCatalogConfig::new(
             self.project.config.catalog_name.clone(),
             uri,
             self.warehouse.clone(),
         );
-        let catalog =
-            SqlCatalog::open(config, self.storage.clone(), self.environment.clone()).await?;
-        Ok(Arc::new(catalog))
+        SqlCatalog::open(config, self.storage.clone(), self.environment.clone()).await
     }
 
     async fn connect(&self, uri: &str) -> Result<Arc<dyn Catalog>> {
@@ -130,7 +148,10 @@ impl Lake {
     ) -> Result<Engine> {
         let options = EngineOptions {
             environment: self.environment.clone(),
-            table_defaults: self.project.config.table_defaults(),
+            new_tables: Arc::new(NewTableProperties {
+                all: self.project.config.defaults.clone(),
+                by_namespace: self.project.config.layers.clone(),
+            }),
             ..options
         };
         Engine::new(catalog.clone(), options)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use berglake_catalog::Catalog;
+use berglake_catalog::{Catalog, SqlCatalog};
 use berglake_format::Result;
 use berglake_pipeline::config::{Config, Listen};
 use berglake_pipeline::watch::Heads;
@@ -71,6 +71,7 @@ pub struct Context {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     catalog: OnceCell<Arc<dyn Catalog>>,
+    sql: OnceCell<SqlCatalog>,
     heads: OnceCell<Heads>,
 }
 
@@ -80,7 +81,22 @@ impl Context {
     /// # Errors
     /// As [`Lake::catalog`]; then the next one to ask tries again.
     pub async fn catalog(&self) -> Result<Arc<dyn Catalog>> {
-        let opened = self.shared.catalog.get_or_try_init(|| self.lake.catalog());
+        let opened = self.shared.catalog.get_or_try_init(|| async {
+            if self.lake.project.config.is_rest_catalog() {
+                return self.lake.catalog().await;
+            }
+            let catalog: Arc<dyn Catalog> = Arc::new(self.sql_catalog().await?);
+            Ok(catalog)
+        });
+        opened.await.cloned()
+    }
+
+    /// The same catalog as the SQL store that it is, for the role that serves it.
+    ///
+    /// # Errors
+    /// As [`Lake::sql_catalog`]; then the next one to ask tries again.
+    pub async fn sql_catalog(&self) -> Result<SqlCatalog> {
+        let opened = self.shared.sql.get_or_try_init(|| self.lake.sql_catalog());
         opened.await.cloned()
     }
 

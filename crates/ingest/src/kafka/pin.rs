@@ -144,7 +144,7 @@ impl Pinned {
 
     /// The most messages that there can be in the range.
     pub fn messages(&self) -> u64 {
-        self.lag().map(|(_, messages)| messages).sum()
+        self.lags().map(|(_, lag)| lag).sum()
     }
 
     /// The topic.
@@ -152,12 +152,12 @@ impl Pinned {
         &self.topic
     }
 
-    /// How many messages there can be at most in each partition.
-    pub fn lag(&self) -> impl Iterator<Item = (i32, u64)> {
-        self.ranges.iter().map(|(partition, range)| {
-            let messages = u64::try_from(range.end - range.start).unwrap_or(0);
-            (*partition, messages)
-        })
+    /// How many offsets of each partition were not taken when the range was pinned: its lag.
+    pub fn lags(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
+        let lag = |range: &PinnedRange| u64::try_from(range.end - range.start).unwrap_or(0);
+        self.ranges
+            .iter()
+            .map(move |(partition, range)| (*partition, lag(range)))
     }
 
     /// What the user should know.

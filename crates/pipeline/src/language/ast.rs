@@ -5,7 +5,11 @@ use std::fmt;
 
 use super::diagnostics::{Span, Spanned};
 use super::fingerprint::Fingerprint;
+use super::places::Places;
 use super::types::ColumnDef;
+
+/// The property that names the table for records that could not be read.
+pub const DEAD_LETTER_PROPERTY: &str = "berglake.dead-letter";
 
 /// A name as it was written. Unquoted identifiers mean their lower-case form, as in the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +170,15 @@ pub struct TableDefinition {
     pub span: Span,
 }
 
+impl TableDefinition {
+    /// Whether the records that its flows cannot read go to the table of this name.
+    pub fn dead_letters_are_in(&self, name: &TableName) -> bool {
+        self.properties
+            .get(DEAD_LETTER_PROPERTY)
+            .is_some_and(|table| table.node.split('.').map(str::trim).eq(name.parts()))
+    }
+}
+
 /// A named step that is not kept as a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewDefinition {
@@ -261,6 +274,8 @@ pub struct Query {
     pub fingerprint: Fingerprint,
     /// Where it was written.
     pub span: Span,
+    /// Where the expressions in `sql` were written.
+    pub places: Places,
 }
 
 impl Query {

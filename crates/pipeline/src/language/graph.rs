@@ -7,7 +7,7 @@ use super::ast::{
     ColumnSelection, Query, ReadKind, SourceRef, TableDefinition, TableKind, TableName,
     ViewDefinition, WriteDefinition,
 };
-use super::diagnostics::{Diagnostics, Problem, SourceFile, Span};
+use super::diagnostics::{Diagnostic, Diagnostics, Problem, SourceFile, Span};
 use super::fingerprint::Fingerprint;
 use super::statements;
 use super::validate::{Dataset, Project};
@@ -18,6 +18,7 @@ use super::variables::Variables;
 pub struct Pipeline {
     tables: Vec<Table>,
     flows: Vec<Flow>,
+    files: Vec<SourceFile>,
 }
 
 /// A table of the pipeline.
@@ -147,7 +148,10 @@ impl Pipeline {
         let order = graph.order(&mut problems);
         match Diagnostics::from_problems(problems, files) {
             Some(diagnostics) => Err(diagnostics),
-            None => Ok(build(&project, &graph.names, &order)),
+            None => Ok(Self {
+                files: files.to_vec(),
+                ..build(&project, &graph.names, &order)
+            }),
         }
     }
 
@@ -169,6 +173,19 @@ impl Pipeline {
     /// The flows that write a table.
     pub fn flows_into(&self, name: &TableName) -> impl Iterator<Item = &Flow> {
         self.flows.iter().filter(move |flow| flow.target == *name)
+    }
+
+    /// Whether flows of the pipeline keep their dead letters in the table of this name.
+    pub fn keeps_dead_letters_in(&self, name: &TableName) -> bool {
+        let mut tables = self.tables.iter();
+        tables.any(|table| table.definition.dead_letters_are_in(name))
+    }
+
+    /// A message that points at a place in the files.
+    pub fn diagnostic(&self, span: Span, message: &str, help: Option<&str>) -> Diagnostic {
+        Problem::new(span, message)
+            .maybe_help(help.map(str::to_owned))
+            .into_diagnostic(&self.files)
     }
 
     /// The layers in the order in which their first tables run.
@@ -254,7 +271,13 @@ impl Graph {
                 let SourceRef::Table(name) = &source.from else {
                     continue;
                 };
-                if let (Some(reader), Some(read)) = (index.get(reader), index.get(name)) {
+                let Some(reader) = index.get(reader) else {
+                    continue;
+                };
+                // Who reads dead letters reads after the flows that keep them.
+                let keepers = project.with_dead_letters_in(name);
+                let keepers = keepers.filter_map(|table| index.get(&table.name.node));
+                for read in index.get(name).into_iter().chain(keepers) {
                     reads[*reader].entry(*read).or_insert(source.span);
                 }
             }
@@ -342,8 +365,14 @@ fn build(project: &Project, names: &[TableName], order: &[usize]) -> Pipeline {
         let into = flows_of(project, table);
         for source in into.iter().flat_map(Flow::inputs) {
             if let SourceRef::Table(name) = &source.from {
-                let inside = project.table(name).is_some();
-                if inside { &mut upstream } else { &mut external }.insert(name.clone());
+                let mut keepers = project.with_dead_letters_in(name).peekable();
+                if project.table(name).is_some() {
+                    upstream.insert(name.clone());
+                } else if keepers.peek().is_some() {
+                    upstream.extend(keepers.map(|table| table.name.node.clone()));
+                } else {
+                    external.insert(name.clone());
+                }
             }
         }
         flows.extend(into);
@@ -353,7 +382,11 @@ fn build(project: &Project, names: &[TableName], order: &[usize]) -> Pipeline {
             external,
         });
     }
-    Pipeline { tables, flows }
+    Pipeline {
+        tables,
+        flows,
+        files: Vec::new(),
+    }
 }
 
 fn flows_of(project: &Project, table: &TableDefinition) -> Vec<Flow> {

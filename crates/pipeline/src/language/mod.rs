@@ -25,6 +25,7 @@ mod flows;
 mod functions;
 mod graph;
 mod lexer;
+mod places;
 mod queries;
 mod shape;
 mod statements;
@@ -39,12 +40,13 @@ mod tests;
 use berglake_format::suggest;
 
 pub use ast::{
-    ColumnSelection, Expectation, Identifier, Literal, OnViolation, PartitionField, Query,
-    ReadKind, Source, SourceFunction, SourceRef, SqlExpr, TableDefinition, TableKind, TableName,
-    Transform,
+    ColumnSelection, DEAD_LETTER_PROPERTY, Expectation, Identifier, Literal, OnViolation,
+    PartitionField, Query, ReadKind, Source, SourceFunction, SourceRef, SqlExpr, TableDefinition,
+    TableKind, TableName, Transform,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, FileId, SourceFile, Span, Spanned};
 pub use fingerprint::Fingerprint;
 pub use graph::{Flow, Pipeline, StreamInput, Table, View, Write};
+pub use places::Places;
 pub use types::{ColumnDef, SchemaError, SqlType, parse_schema};
 pub use variables::Variables;

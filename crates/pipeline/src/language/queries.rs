@@ -21,6 +21,7 @@ use super::diagnostics::{FileId, Problem, Span};
 use super::fingerprint::Fingerprint;
 use super::functions;
 use super::lexer::{DIALECT, span_of, to_sql_span};
+use super::places::{self, Places};
 use super::{shape, streams, suggest};
 
 /// Hands out the names of sources, unique within a project.
@@ -156,11 +157,14 @@ fn read(
         found.extend(shape::check(&parsed, &streams, &tokens, whole));
     }
     if found.is_empty() {
+        let sql = parsed.to_string();
+        let places = Places::of(file, &parsed, places::query(&sql));
         Ok(Query {
-            sql: parsed.to_string(),
+            sql,
             sources,
             fingerprint,
             span: whole,
+            places,
         })
     } else {
         Err(found)

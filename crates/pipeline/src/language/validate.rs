@@ -93,6 +93,16 @@ impl Project {
         self.tables.iter().find(|table| table.name.node == *name)
     }
 
+    /// The tables whose flows keep their dead letters in the table of this name.
+    pub(super) fn with_dead_letters_in(
+        &self,
+        name: &TableName,
+    ) -> impl Iterator<Item = &TableDefinition> {
+        self.tables
+            .iter()
+            .filter(move |table| table.dead_letters_are_in(name))
+    }
+
     pub(super) fn view(&self, name: &TableName) -> Option<&ViewDefinition> {
         self.views.iter().find(|view| view.name.node == *name)
     }

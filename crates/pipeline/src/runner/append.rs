@@ -37,18 +37,16 @@ pub(super) async fn take(
         drop(providers);
         let frame = checks.flag(engine, frame).await?;
         let written = sink::write_rows(run, target, frame, checks, &counted).await?;
-        if has_dead_letters && !counted.ended() {
-            // What was not read may hold records that are no rows, and they would be lost.
+        if has_dead_letters && let Err(error) = counted.drain().await {
             discard(target, &written.files).await;
-            return Err(Error::invalid("the query ends before its files are read")
-                .with("flow", &run.flow.name)
-                .help("a condition is never true, or a table that it joins is empty; nothing was recorded"));
+            return Err(error);
         }
         Ok(written)
     }
     .instrument(tracing::info_span!("write", berglake.table = %target.ident()))
     .await;
-    // The stream of rows is gone now, and with it the sender of dead letters.
+    // The stream of rows is gone then, and with it the sender of dead letters.
+    counted.abandon();
     let (written, letters) = match (written, dead.finish().await) {
         (Ok(written), Ok(letters)) => (written, letters),
         (written, letters) => {

@@ -14,10 +14,41 @@ use datafusion::logical_expr::{Expr, cast, ident};
 use futures::{StreamExt, TryStreamExt};
 
 use super::types::table_type;
-use crate::language::{Flow, Query, SourceRef};
+use crate::language::{Flow, Query, SourceRef, Span};
 
 /// The providers of a flow's inputs, by the id of the source.
 pub(super) type Providers = HashMap<String, Arc<dyn TableProvider>>;
+
+/// Why a flow does not plan, and where in the files it says what is wrong.
+pub(super) struct Misplanned {
+    pub(super) error: Error,
+    pub(super) place: Option<Span>,
+}
+
+impl Misplanned {
+    /// The error of a query, with its place in the text that the engine saw turned into one in the
+    /// file.
+    fn of(query: &Query, error: Error) -> Self {
+        let number = |name: &str| {
+            let (_, value) = error.context().iter().find(|(key, _)| *key == name)?;
+            value.parse::<u64>().ok()
+        };
+        let place = match (number("line"), number("column")) {
+            (Some(line), Some(column)) => query.places.get(line, column),
+            _ => None,
+        };
+        Self {
+            place: place.or(Some(query.span)),
+            error,
+        }
+    }
+}
+
+impl From<Error> for Misplanned {
+    fn from(error: Error) -> Self {
+        Self { error, place: None }
+    }
+}
 
 /// The rows of a flow's query, over these providers, in types that a table can hold.
 ///
@@ -28,13 +59,28 @@ pub(super) async fn plan_flow(
     flow: &Flow,
     providers: &Providers,
 ) -> Result<DataFrame> {
+    plan_and_locate(engine, flow, providers)
+        .await
+        .map_err(|misplanned| misplanned.error)
+}
+
+/// As [`plan_flow`], with the place of the mistake.
+///
+/// # Errors
+/// As [`plan_flow`].
+pub(super) async fn plan_and_locate(
+    engine: &Engine,
+    flow: &Flow,
+    providers: &Providers,
+) -> Result<DataFrame, Misplanned> {
     let mut views: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
     for view in &flow.views {
         let frame = plan_query(engine, flow, &view.query, providers, &views).await?;
         views.insert(view.name.to_string(), frame.into_view());
     }
     let frame = plan_query(engine, flow, &flow.query, providers, &views).await?;
-    into_table_types(frame).map_err(|error| super::engine_error(error).with("flow", &flow.name))
+    into_table_types(frame)
+        .map_err(|error| super::engine_error(error).with("flow", &flow.name).into())
 }
 
 async fn plan_query(
@@ -43,7 +89,7 @@ async fn plan_query(
     query: &Query,
     providers: &Providers,
     views: &HashMap<String, Arc<dyn TableProvider>>,
-) -> Result<DataFrame> {
+) -> Result<DataFrame, Misplanned> {
     let mut tables = Vec::with_capacity(query.sources.len());
     for source in &query.sources {
         let view = match &source.from {
@@ -61,7 +107,7 @@ async fn plan_query(
     session
         .query(&query.sql)
         .await
-        .map_err(|error| error.with("flow", &flow.name))
+        .map_err(|error| Misplanned::of(query, error.with("flow", &flow.name)))
 }
 
 fn into_table_types(frame: DataFrame) -> Result<DataFrame, datafusion::error::DataFusionError> {

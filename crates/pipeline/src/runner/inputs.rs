@@ -1,30 +1,31 @@
 //! What is new for a streaming flow: files that it has not taken, or a range of snapshots. Each batch
 //! is pinned before it is read; exactly what was pinned is recorded when it is committed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use berglake_format::plan::{ScanPlan, SnapshotSelector, appended_rows};
 use berglake_format::read::{ReadOptions, read};
 use berglake_format::{Error, ErrorKind, Result, Table, schema};
 use berglake_ingest::dead_letter::DeadLetter;
 use berglake_ingest::files::SourceFile;
 use berglake_ingest::kafka::{KafkaTopic, Limits, Pinned, Reading};
-use berglake_ingest::progress::{
-    Delta, FlowId, Position, Progress, Step, TopicDelta, TopicPosition, pending,
-};
+use berglake_ingest::progress::{Delta, FlowId, Position, Progress, Step, pending};
 use berglake_query::IcebergTable;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{StreamExt, TryStreamExt};
-use tokio::sync::mpsc;
+use futures::future::OptionFuture;
+use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::sync::{mpsc, oneshot};
 
 use super::dataflow::{self, Providers};
 use super::files::FileInput;
-use super::kafka::{KAFKA, KafkaCall, TopicBatch};
+use super::kafka::{self, KAFKA, KafkaCall, TopicBatch};
 use super::telemetry::{self, Newest};
 use super::{FlowRun, Resume, RunOptions, Runner, progress_key, tables};
 use crate::language::{Flow, SourceRef, Write};
@@ -65,23 +66,13 @@ impl Taken {
         let mut step = self.step;
         if let Some(topic) = self.topic {
             let delta = topic.delta()?;
-            if !has_records && !topic.must_record() && !moves(&delta) {
+            if !has_records && !topic.must_record() && !kafka::moves(&delta) {
                 return Ok(None);
             }
             step.delta = Delta::Topic(delta);
         }
         Ok(Some(step))
     }
-}
-
-/// Whether a delta without rows is worth a snapshot: reading its offsets again costs more.
-fn moves(delta: &TopicDelta) -> bool {
-    const MANY: i64 = 10_000;
-    let offsets = delta.partitions.values().map(|range| match range.from {
-        Some(from) => range.to.saturating_sub(from),
-        None => 0,
-    });
-    offsets.fold(0, i64::saturating_add) >= MANY
 }
 
 /// The source of a streaming flow during one run.
@@ -111,38 +102,101 @@ pub(super) struct Next {
     pub(super) warnings: Vec<String>,
 }
 
-/// Counts the rows of a stream while they pass, and sees its end.
-#[derive(Debug, Clone, Default)]
+/// Counts the rows of a stream while they pass, and takes back what was not read of it.
+#[derive(Clone, Default)]
 pub(super) struct Counter {
     rows: Arc<AtomicU64>,
-    ended: Arc<AtomicBool>,
+    rest: Arc<Mutex<Option<oneshot::Receiver<SendableRecordBatchStream>>>>,
 }
 
 impl Counter {
     /// The same stream, counted.
     pub(super) fn count(&self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
-        let (counter, ended) = (self.rows.clone(), self.ended.clone());
-        let schema = rows.schema();
-        let end = futures::stream::poll_fn(move |_| {
-            ended.store(true, Ordering::Relaxed);
-            Poll::Ready(None)
-        });
-        let counted = rows
-            .inspect_ok(move |batch| {
-                counter.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-            })
-            .chain(end);
-        Box::pin(RecordBatchStreamAdapter::new(schema, counted))
+        let (give_back, rest) = oneshot::channel();
+        *self.rest() = Some(rest);
+        Box::pin(Counted {
+            schema: rows.schema(),
+            rows: Some(rows),
+            counter: self.rows.clone(),
+            give_back: Some(give_back),
+        })
     }
 
-    /// Whether the stream was read to its end.
-    pub(super) fn ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+    /// Reads what a query left of the stream, which must be the query's no longer. A query may end
+    /// early: a condition is never true, or a table that it joins is empty. Its result is complete
+    /// then, but what it did not read may hold records that are no rows.
+    ///
+    /// # Errors
+    /// Those of reading the source.
+    pub(super) async fn drain(&self) -> Result<()> {
+        let rest = self.rest().take();
+        // Nothing comes back of a stream that was read to its end.
+        let Some(Ok(mut rows)) = OptionFuture::from(rest).await else {
+            return Ok(());
+        };
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(super::engine_error)?;
+            self.rows
+                .fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Lets go of what was not read, and with it of the sender of dead letters.
+    pub(super) fn abandon(&self) {
+        self.rest().take();
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Option<oneshot::Receiver<SendableRecordBatchStream>>> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The rows that have passed.
     pub(super) fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
+    }
+}
+
+/// A stream that is counted, and given back when it is dropped before its end.
+struct Counted {
+    schema: SchemaRef,
+    rows: Option<SendableRecordBatchStream>,
+    counter: Arc<AtomicU64>,
+    give_back: Option<oneshot::Sender<SendableRecordBatchStream>>,
+}
+
+impl Stream for Counted {
+    type Item = Result<RecordBatch, DataFusionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(rows) = &mut self.rows else {
+            return Poll::Ready(None);
+        };
+        let next = ready!(rows.as_mut().poll_next(context));
+        match &next {
+            Some(Ok(batch)) => {
+                self.counter
+                    .fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            }
+            // After an error there is nothing left to read either.
+            Some(Err(_)) | None => self.rows = None,
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl RecordBatchStream for Counted {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let (Some(rows), Some(give_back)) = (self.rows.take(), self.give_back.take()) {
+            // Nobody asks for it when the batch has failed.
+            let _ = give_back.send(rows);
+        }
     }
 }
 
@@ -210,11 +264,11 @@ async fn pending_of(
         SourceRef::Function(function) if function.name == KAFKA => {
             let call = KafkaCall::bind(function, &runner.project)?;
             let topic = runner.topics.of(&key, &call)?;
-            let recorded = topic_position(flow, position)?;
+            let recorded = kafka::position(flow, position)?;
             let options = call.pin(resume.map(Into::into));
             let pinned = topic.pin(recorded, &options).await;
             let pinned = pinned.map_err(|error| Error::from(error).with("flow", &flow.name))?;
-            telemetry::topic_lag(&key, topic.topic(), pinned.lag());
+            telemetry::topic_lag(&key, topic.topic(), pinned.lags());
             if pinned.is_empty() {
                 return Ok(Pending::Nothing {
                     warnings: pinned.warnings().to_vec(),
@@ -279,23 +333,6 @@ async fn pending_of(
     }
 }
 
-/// The position in a topic, if that is what the flow has read so far.
-fn topic_position<'a>(
-    flow: &Flow,
-    position: Option<&'a Position>,
-) -> Result<Option<&'a TopicPosition>> {
-    match position {
-        None | Some(Position::Start) => Ok(None),
-        Some(Position::Topic(position)) => Ok(Some(position)),
-        Some(_) => Err(Error::new(
-            ErrorKind::Conflict,
-            "the flow reads a topic, and has read something else so far",
-        )
-        .with("flow", &flow.name)
-        .help(format!("run with --full-refresh {}", flow.target))),
-    }
-}
-
 fn stream_of(flow: &Flow) -> Result<&crate::language::StreamInput> {
     flow.stream
         .as_ref()
@@ -334,7 +371,11 @@ pub(super) async fn describe(
         }
         Ok(Pending::Messages { pinned, .. }) => Some(pinned.to_string()),
         // The source is a table of this pipeline that an earlier flow will create.
-        Err(error) if error.kind() == ErrorKind::NotFound && target.is_none() => {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                && target.is_none()
+                && matches!(stream_of(flow)?.from, SourceRef::Table(_)) =>
+        {
             Some(stream_of(flow)?.from.to_string())
         }
         Err(error) => return Err(error),
@@ -365,7 +406,7 @@ impl Input<'_> {
         if let Some(reading) = self.reading.clone() {
             if reading.is_done() {
                 // What came after it was pinned is told by the next look.
-                let none = reading.pinned().lag().map(|(partition, _)| (partition, 0));
+                let none = reading.pinned().lags().map(|(partition, _)| (partition, 0));
                 telemetry::topic_lag(&run.progress_key(), reading.pinned().topic(), none);
                 return Ok(Next {
                     batch: None,
@@ -404,7 +445,7 @@ fn messages(
         bytes: limit(target, "berglake.batch.max-bytes", MAX_BYTES)?,
     };
     let columns = reading.columns()?;
-    let recorded = topic_position(run.flow, step.from.as_ref())?.cloned();
+    let recorded = kafka::position(run.flow, step.from.as_ref())?.cloned();
     let (sender, receiver) = mpsc::channel(4);
     let newest = Newest::default();
     let (topic, rows) =

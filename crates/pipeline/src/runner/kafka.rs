@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
-use berglake_format::{Error, Result};
+use berglake_format::{Error, ErrorKind, Result};
 use berglake_ingest::dead_letter::DeadLetter;
 use berglake_ingest::kafka::{
     Attribute, KafkaConnection, KafkaTopic, Limits, MessageOptions, PinOptions, Reading,
 };
-use berglake_ingest::progress::{Resume, TopicPosition};
+use berglake_ingest::progress::{Position, Resume, TopicDelta, TopicPosition};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
@@ -19,7 +19,7 @@ use super::telemetry::{Newest, Within};
 use super::types::declared_schema;
 use crate::Project;
 use crate::config::Connection;
-use crate::language::{SourceFunction, parse_schema};
+use crate::language::{Flow, SourceFunction, parse_schema};
 
 /// The name of the function.
 pub(super) const KAFKA: &str = "read_kafka";
@@ -162,7 +162,7 @@ impl TopicBatch {
     ///
     /// # Errors
     /// [`Internal`](berglake_format::ErrorKind::Internal) if the rows were not read to their end.
-    pub(super) fn delta(&self) -> Result<berglake_ingest::progress::TopicDelta> {
+    pub(super) fn delta(&self) -> Result<TopicDelta> {
         Ok(self.reading.delta(self.recorded.as_ref())?)
     }
 
@@ -170,4 +170,31 @@ impl TopicBatch {
     pub(super) fn must_record(&self) -> bool {
         self.reading.pinned().must_record()
     }
+}
+
+/// The position in a topic, if that is what the flow has read so far.
+pub(super) fn position<'a>(
+    flow: &Flow,
+    position: Option<&'a Position>,
+) -> Result<Option<&'a TopicPosition>> {
+    match position {
+        None | Some(Position::Start) => Ok(None),
+        Some(Position::Topic(position)) => Ok(Some(position)),
+        Some(_) => Err(Error::new(
+            ErrorKind::Conflict,
+            "the flow reads a topic, and has read something else so far",
+        )
+        .with("flow", &flow.name)
+        .help(format!("run with --full-refresh {}", flow.target))),
+    }
+}
+
+/// Whether a delta without rows is worth a snapshot: reading its offsets again costs more.
+pub(super) fn moves(delta: &TopicDelta) -> bool {
+    const MANY: i64 = 10_000;
+    let offsets = delta.partitions.values().map(|range| match range.from {
+        Some(from) => range.to.saturating_sub(from),
+        None => 0,
+    });
+    offsets.fold(0, i64::saturating_add) >= MANY
 }

@@ -39,10 +39,11 @@ use crate::report::{
     FlowKind, FlowPlan, FlowReport, FlowStatus, PlannedAction, RunPlan, RunReport,
 };
 
+pub use crate::language::DEAD_LETTER_PROPERTY;
 pub use check::{SourceName, TableCheck};
 pub(crate) use schemas::Schemas;
+pub use tables::PIPELINE_PROPERTY;
 pub(crate) use tables::ident;
-pub use tables::{DEAD_LETTER_PROPERTY, PIPELINE_PROPERTY};
 
 /// What to run and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -365,7 +366,11 @@ impl FlowRun<'_> {
         let wanted = self.schemas.wanted(runner.definition(self.flow)?)?;
         tables::ensure(runner.catalog.as_ref(), &runner.project.config, &wanted).await?;
         match &self.flow.write {
-            Write::Append | Write::Upsert { .. } => streaming::run(self, report).await,
+            Write::Append | Write::Upsert { .. } => {
+                // Another flow may read them, whether there are any or not.
+                dead_letters::table_of(self).await?;
+                streaming::run(self, report).await
+            }
             Write::Replace => refresh::run(self, report).await,
         }
     }

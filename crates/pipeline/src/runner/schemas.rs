@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::datatypes::SchemaRef;
 use berglake_format::{Error, ErrorKind, Result, schema};
+use berglake_ingest::dead_letter;
 
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
@@ -108,7 +109,11 @@ impl Schemas {
             let columns = match &source.from {
                 SourceRef::Table(name) => match self.tables.get(name) {
                     Some(columns) => columns.clone(),
-                    None => external(runner, name).await?,
+                    None if runner.pipeline.keeps_dead_letters_in(name) => dead_letter::schema(),
+                    None => external(runner, name).await.map_err(|error| {
+                        let place = Some(source.span);
+                        pointed(runner, dataflow::Misplanned { error, place })
+                    })?,
                 },
                 SourceRef::Function(function) if function.name == KAFKA => {
                     KafkaCall::bind(function, &runner.project)?.columns()?
@@ -129,16 +134,45 @@ impl Schemas {
             };
             providers.insert(source.id.clone(), dataflow::schema_only(columns));
         }
-        let frame = dataflow::plan_flow(&runner.engine, flow, &providers).await?;
+        let frame = dataflow::plan_and_locate(&runner.engine, flow, &providers)
+            .await
+            .map_err(|misplanned| pointed(runner, misplanned))?;
         let columns = upsert::columns(flow, &table_schema(frame.schema().as_arrow()))?;
         let names: Vec<_> = columns.fields().iter().map(|f| f.name().clone()).collect();
         let frame = dataflow::keep(frame, &names)?;
         // Conditions must fit even if no row ever comes.
         let table = runner.definition(flow)?;
-        Checks::new(&table.definition.expectations)
-            .flag(&runner.engine, frame)
-            .await?;
+        for expectation in &table.definition.expectations {
+            // One by one: the error of all together would not say whose it is.
+            Checks::new(std::slice::from_ref(expectation))
+                .flag(&runner.engine, frame.clone())
+                .await
+                .map_err(|error| {
+                    let place = Some(expectation.condition.span);
+                    pointed(runner, dataflow::Misplanned { error, place })
+                })?;
+        }
         Ok(columns)
+    }
+}
+
+/// The mistake with the line of the file around it, as a mistake of the language is shown.
+fn pointed(runner: &Runner, misplanned: dataflow::Misplanned) -> Error {
+    let dataflow::Misplanned { error, place } = misplanned;
+    let of_the_text = matches!(
+        error.kind(),
+        ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::NotFound
+    );
+    match place {
+        Some(place) if of_the_text => {
+            let (message, help) = (error.message(), error.advice());
+            let shown = runner.pipeline.diagnostic(place, message, help);
+            Error::new(
+                error.kind(),
+                format!("the pipeline has a mistake\n\n{shown}\n"),
+            )
+        }
+        _ => error,
     }
 }
 

@@ -8,6 +8,7 @@ mod definitions;
 mod faults;
 mod increments;
 mod lake;
+mod mistakes;
 mod recovery;
 mod telemetry;
 mod watch;

@@ -146,11 +146,13 @@ impl RowEncoder {
             }
             Form::Csv => {
                 for row in 0..batch.num_rows() {
-                    for (i, array) in batch.columns().iter().enumerate() {
+                    // As the result declares them: batches may carry less about their columns.
+                    let columns = self.schema.fields().iter().zip(batch.columns());
+                    for (i, (field, array)) in columns.enumerate() {
                         if i > 0 {
                             bytes.push(b',');
                         }
-                        if let Some(text) = (Cell { array, row }).text()? {
+                        if let Some(text) = (Cell { field, array, row }).text()? {
                             bytes.extend_from_slice(quoted(&text).as_bytes());
                         }
                     }
@@ -229,7 +231,7 @@ impl Serialize for Row<'_> {
         let row = self.row;
         let mut object = serializer.serialize_map(Some(self.columns.len()))?;
         for (field, array) in self.schema.fields().iter().zip(self.columns) {
-            object.serialize_entry(field.name(), &Cell { array, row })?;
+            object.serialize_entry(field.name(), &Cell { field, array, row })?;
         }
         object.end()
     }

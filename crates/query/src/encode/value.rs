@@ -7,16 +7,18 @@
 //! | decimals | string | digits |
 //! | date, time, timestamp | string, ISO 8601, `Z` where it is an instant | the same |
 //! | binary | string, base64 | the same |
+//! | uuid | string, 8-4-4-4-12 hexadecimal digits | the same |
 //! | list, struct, map | array, object, object or array of `{key, value}` | their JSON |
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::datatypes::{
-    DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use berglake_format::schema::is_uuid;
 use berglake_format::{Error, Result};
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 
@@ -32,6 +34,8 @@ fn options() -> FormatOptions<'static> {
 /// One value of a column, as it is serialised.
 #[derive(Clone, Copy)]
 pub struct Cell<'a> {
+    /// The column's field, or the part of its type that the value belongs to.
+    pub field: &'a Field,
     /// The column.
     pub array: &'a ArrayRef,
     /// The row in it.
@@ -44,7 +48,7 @@ impl Cell<'_> {
     /// # Errors
     /// [`Corrupt`](berglake_format::ErrorKind::Corrupt) for a value that its type does not allow.
     pub fn text(self) -> Result<Option<String>> {
-        let Self { array, row } = self;
+        let Self { array, row, .. } = self;
         if array.is_null(row) {
             return Ok(None);
         }
@@ -72,7 +76,7 @@ fn unprintable(error: serde_json::Error) -> Error {
 
 impl Serialize for Cell<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { array, row } = *self;
+        let Self { field, array, row } = *self;
         if array.is_null(row) {
             return serializer.serialize_unit();
         }
@@ -116,27 +120,30 @@ impl Serialize for Cell<'_> {
             DataType::LargeBinary => bytes(array.as_binary::<i64>().value(row), serializer),
             DataType::BinaryView => bytes(array.as_binary_view().value(row), serializer),
             DataType::FixedSizeBinary(_) => {
-                bytes(array.as_fixed_size_binary().value(row), serializer)
+                let value = array.as_fixed_size_binary().value(row);
+                match uuid(field, value) {
+                    Some(text) => serializer.serialize_str(&text),
+                    None => bytes(value, serializer),
+                }
             }
-            DataType::List(_) => list(&array.as_list::<i32>().value(row), serializer),
-            DataType::LargeList(_) => list(&array.as_list::<i64>().value(row), serializer),
-            DataType::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row), serializer),
+            DataType::List(item) => list(item, &array.as_list::<i32>().value(row), serializer),
+            DataType::LargeList(item) => list(item, &array.as_list::<i64>().value(row), serializer),
+            DataType::FixedSizeList(item, _) => {
+                list(item, &array.as_fixed_size_list().value(row), serializer)
+            }
             DataType::Struct(fields) => {
                 let mut object = serializer.serialize_map(Some(fields.len()))?;
                 for (field, array) in fields.iter().zip(array.as_struct().columns()) {
-                    object.serialize_entry(field.name(), &Cell { array, row })?;
+                    object.serialize_entry(field.name(), &Cell { field, array, row })?;
                 }
                 object.end()
             }
-            DataType::Map(..) => {
-                let entries = array.as_map().value(row);
-                map(entries.column(0), entries.column(1), serializer)
-            }
+            DataType::Map(..) => map(&array.as_map().value(row), serializer),
             DataType::Dictionary(..) => {
                 let dictionary = array.as_any_dictionary();
                 let row = dictionary.normalized_keys()[row];
                 let array = dictionary.values();
-                Cell { array, row }.serialize(serializer)
+                Cell { field, array, row }.serialize(serializer)
             }
             _ => {
                 let options = options();
@@ -165,24 +172,42 @@ fn bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> 
     serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
 }
 
-fn list<S: Serializer>(array: &ArrayRef, serializer: S) -> Result<S::Ok, S::Error> {
+/// The text of a UUID, or none where the 16 bytes are something else.
+fn uuid(field: &Field, bytes: &[u8]) -> Option<String> {
+    if !is_uuid(field) {
+        return None;
+    }
+    let digits = format!("{:032x}", u128::from_be_bytes(bytes.try_into().ok()?));
+    let parts = [
+        &digits[..8],
+        &digits[8..12],
+        &digits[12..16],
+        &digits[16..20],
+        &digits[20..],
+    ];
+    Some(parts.join("-"))
+}
+
+fn list<S: Serializer>(field: &Field, array: &ArrayRef, serializer: S) -> Result<S::Ok, S::Error> {
     let mut list = serializer.serialize_seq(Some(array.len()))?;
     for row in 0..array.len() {
-        list.serialize_element(&Cell { array, row })?;
+        list.serialize_element(&Cell { field, array, row })?;
     }
     list.end()
 }
 
-fn map<S: Serializer>(
-    keys: &ArrayRef,
-    values: &ArrayRef,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn map<S: Serializer>(entries: &StructArray, serializer: S) -> Result<S::Ok, S::Error> {
+    let ([key, value], [keys, values]) = (&entries.fields()[..], entries.columns()) else {
+        return Err(S::Error::custom("a map has keys and values"));
+    };
     let is_text = matches!(
         keys.data_type(),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
     );
-    let pair = |row| (Cell { array: keys, row }, Cell { array: values, row });
+    let pair = |row| {
+        let cell = |field, array| Cell { field, array, row };
+        (cell(key, keys), cell(value, values))
+    };
     if is_text {
         let mut object = serializer.serialize_map(Some(keys.len()))?;
         for row in 0..keys.len() {
@@ -209,18 +234,20 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        BinaryArray, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Float64Array,
-        Int64Array, ListArray, MapBuilder, StringArray, StringBuilder, StructArray,
+        BinaryArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
+        Float32Array, Float64Array, Int64Array, ListArray, MapBuilder, StringArray, StringBuilder,
         Time64MicrosecondArray, TimestampMicrosecondArray,
     };
-    use arrow::datatypes::{Field, Int32Type};
+    use arrow::datatypes::Int32Type;
     use serde_json::{Value, json as expected};
 
     use super::*;
 
     fn first(array: impl Array + 'static) -> Value {
+        let field = Field::new("x", array.data_type().clone(), true);
         let array: ArrayRef = Arc::new(array);
         serde_json::to_value(Cell {
+            field: &field,
             array: &array,
             row: 0,
         })
@@ -233,7 +260,9 @@ mod tests {
         assert_eq!(first(Int64Array::from(vec![None])), Value::Null);
         assert_eq!(first(Float64Array::from(vec![0.1])), expected!(0.1));
         let float: ArrayRef = Arc::new(Float32Array::from(vec![0.1]));
+        let field = Field::new("x", DataType::Float32, true);
         let cell = Cell {
+            field: &field,
             array: &float,
             row: 0,
         };
@@ -297,9 +326,35 @@ mod tests {
     }
 
     #[test]
+    fn a_uuid_is_written_as_people_write_it_wherever_it_stands() {
+        let bytes = FixedSizeBinaryArray::try_from_iter(std::iter::once(
+            0x00112233_4455_6677_8899_aabbccddeeff_u128.to_be_bytes(),
+        ))
+        .unwrap();
+        assert_eq!(first(bytes.clone()), expected!("ABEiM0RVZneImaq7zN3u/w=="));
+        let marked = |name: &str| {
+            Field::new(name, DataType::FixedSizeBinary(16), true).with_metadata(
+                [("ARROW:extension:name".to_string(), "arrow.uuid".to_string())].into(),
+            )
+        };
+        let array: ArrayRef = Arc::new(bytes.clone());
+        let field = marked("u");
+        let cell = Cell {
+            field: &field,
+            array: &array,
+            row: 0,
+        };
+        let text = "00112233-4455-6677-8899-aabbccddeeff";
+        assert_eq!(cell.text().unwrap().as_deref(), Some(text));
+        let nested = StructArray::from(vec![(Arc::new(marked("a")), array)]);
+        assert_eq!(first(nested), expected!({"a": text}));
+    }
+
+    #[test]
     fn text_has_no_quotes_and_null_is_none() {
         let text = |array: ArrayRef| {
             Cell {
+                field: &Field::new("x", array.data_type().clone(), true),
                 array: &array,
                 row: 0,
             }

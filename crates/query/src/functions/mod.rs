@@ -3,6 +3,7 @@
 mod concat;
 mod dates;
 mod days;
+mod json;
 mod pattern;
 
 use std::collections::HashSet;
@@ -42,6 +43,7 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
         }
     }
     displace(state, &ScalarUDF::from(concat::Concat::default()))?;
+    displace(state, &ScalarUDF::from(json::GetJsonObject::default()))?;
     for function in dates::all() {
         displace(state, &ScalarUDF::new_from_shared_impl(function))?;
     }

@@ -2,6 +2,7 @@
 
 mod create;
 mod dialect;
+mod literals;
 mod names;
 mod tokens;
 mod types;
@@ -17,6 +18,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 pub(crate) use self::create::CreateTable;
 use self::dialect::LakeDialect;
+pub(crate) use self::literals::doubles;
 pub(crate) use self::names::{EngineName, Reference, References, Travel, respell};
 pub(crate) use self::types::name as type_name;
 use self::types::parsed;
@@ -436,6 +438,7 @@ fn arguments(function: &Function) -> Option<Vec<&Expr>> {
 }
 
 /// A query as the engine takes it.
-pub(crate) fn engine_statement(query: Box<Query>) -> datafusion::sql::parser::Statement {
+pub(crate) fn engine_statement(mut query: Box<Query>) -> datafusion::sql::parser::Statement {
+    literals::exponents(&mut query);
     datafusion::sql::parser::Statement::Statement(Box::new(ast::Statement::Query(query)))
 }

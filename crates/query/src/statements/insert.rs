@@ -12,20 +12,20 @@ use berglake_format::write::{DataWriter, discard};
 use berglake_format::{Error, ErrorKind, Result, Table};
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{Expr, cast};
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, SetExpr};
 use futures::StreamExt;
 
 use super::may_write;
 use crate::error::{IntoOurs, advice};
 use crate::output::QueryOutput;
 use crate::session::Session;
-use crate::sql::{normal, parts, type_name};
+use crate::sql::{doubles, normal, parts, type_name};
 
 pub(super) async fn run(
     session: &Session,
     table: &ObjectName,
     columns: &[Ident],
-    source: Box<Query>,
+    mut source: Box<Query>,
 ) -> Result<QueryOutput> {
     let settings = session.settings();
     let table = session
@@ -33,6 +33,14 @@ pub(super) async fn run(
         .find_table(&parts(table)?)
         .await?;
     may_write(&table, settings.force_write)?;
+    if let SetExpr::Values(values) = source.body.as_mut() {
+        let arrow = to_arrow(table.schema())?;
+        for (column, place) in places(&table, &arrow, columns)?.into_iter().enumerate() {
+            if arrow.field(place).data_type().is_floating() {
+                doubles(values, column);
+            }
+        }
+    }
     let frame = session.plan(source).await?;
     count(append(session, &table, frame, columns).await?)
 }
@@ -95,15 +103,17 @@ pub(super) async fn append(
     }
 }
 
-/// Names and casts the columns of a query as the table has them.
-fn fit(table: &Table, frame: DataFrame, columns: &[Ident]) -> Result<DataFrame> {
-    let schema = table.schema();
-    let arrow = to_arrow(schema)?;
-    let known: Vec<&str> = arrow
+fn names(arrow: &ArrowSchema) -> Vec<&str> {
+    arrow
         .fields()
         .iter()
         .map(|field| field.name().as_str())
-        .collect();
+        .collect()
+}
+
+/// The places of the table's columns that are to be written.
+fn places(table: &Table, arrow: &ArrowSchema, columns: &[Ident]) -> Result<Vec<usize>> {
+    let known = names(arrow);
     let mut targets = Vec::new();
     for column in columns {
         let name = normal(column);
@@ -134,6 +144,14 @@ fn fit(table: &Table, frame: DataFrame, columns: &[Ident]) -> Result<DataFrame> 
     if columns.is_empty() {
         targets.extend(0..known.len());
     }
+    Ok(targets)
+}
+
+/// Names and casts the columns of a query as the table has them.
+fn fit(table: &Table, frame: DataFrame, columns: &[Ident]) -> Result<DataFrame> {
+    let schema = table.schema();
+    let arrow = to_arrow(schema)?;
+    let targets = places(table, &arrow, columns)?;
     let given = frame.schema().fields().len();
     if given != targets.len() {
         return Err(Error::invalid(format!(
@@ -141,7 +159,7 @@ fn fit(table: &Table, frame: DataFrame, columns: &[Ident]) -> Result<DataFrame> 
             targets.len()
         ))
         .with("table", table.ident())
-        .help(format!("columns are: {}", known.join(", "))));
+        .help(format!("columns are: {}", names(&arrow).join(", "))));
     }
     let mut exprs = Vec::with_capacity(given);
     for ((qualifier, source), place) in frame.schema().iter().zip(targets) {

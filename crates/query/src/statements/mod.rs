@@ -3,6 +3,8 @@
 mod insert;
 mod show;
 
+use std::collections::HashMap;
+
 use berglake_catalog::NewTable;
 use berglake_format::schema::from_arrow;
 use berglake_format::storage::Location;
@@ -95,9 +97,15 @@ async fn create_table(session: &Session, mut create: CreateTable) -> Result<Quer
     if create.if_not_exists && catalog.table_exists(&ident).await? {
         return Ok(QueryOutput::nothing());
     }
-    let mut properties = session.engine().table_defaults().of(ident.namespace());
-    properties.extend(std::mem::take(&mut create.properties));
-    create.properties = properties;
+    let defaults: HashMap<&str, &str> = session
+        .engine()
+        .new_tables()
+        .of(ident.namespace())
+        .collect();
+    for (key, value) in defaults {
+        let property = create.properties.entry(key.to_string());
+        property.or_insert_with(|| value.to_string());
+    }
     let format_version = create.take_format_version()?;
     let source = match create.query.take() {
         Some(query) => Some(session.plan(query).await?),

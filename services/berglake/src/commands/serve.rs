@@ -11,12 +11,17 @@ use crate::output::Out;
 
 /// Runs all roles in this process.
 pub(crate) async fn up(global: &Global) -> Outcome {
-    let roles = [
+    let mut roles = vec![
+        RoleName::Catalog,
         RoleName::Query,
         RoleName::Bronze,
         RoleName::Silver,
         RoleName::Gold,
     ];
+    // A catalog that is served elsewhere is not served again.
+    if compose::lake(global)?.project.config.is_rest_catalog() {
+        roles.retain(|role| *role != RoleName::Catalog);
+    }
     run(global, &roles).await
 }
 
@@ -27,6 +32,7 @@ pub(crate) async fn one(global: &Global, role: RoleName) -> Outcome {
 
 fn role(name: RoleName) -> Arc<dyn Role> {
     match name {
+        RoleName::Catalog => Arc::new(berglake_service_catalog::role()),
         RoleName::Bronze => Arc::new(berglake_service_bronze::role()),
         RoleName::Silver => Arc::new(berglake_service_silver::role()),
         RoleName::Gold => Arc::new(berglake_service_gold::role()),

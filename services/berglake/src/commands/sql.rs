@@ -7,7 +7,10 @@ use std::sync::Arc;
 use berglake_catalog::Catalog;
 use berglake_format::{Error, Result};
 use berglake_host::Lake;
-use berglake_query::Session;
+use berglake_query::{Prepared, QueryOutput, Session};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::cli::{Global, Output, SqlArguments};
 use crate::compose;
@@ -16,11 +19,14 @@ use crate::output::Out;
 use crate::render::rows;
 use crate::shell::statements;
 
+/// Batches that are read before they are printed.
+const ROWS_AHEAD: usize = 2;
+
 /// Statements over one project, one after the other.
 pub(crate) struct Sql {
     pub(crate) lake: Lake,
     pub(crate) catalog: Arc<dyn Catalog>,
-    session: Session,
+    session: Arc<Session>,
     /// Whether the catalog is one in memory that stands for a file that does not exist.
     stand_in: bool,
     force: bool,
@@ -59,7 +65,7 @@ impl Sql {
             self.stand_in = false;
         }
         for statement in prepared {
-            let result = self.session.run(statement).await?;
+            let result = running(self.session.clone(), statement).await?;
             if result.schema.fields().is_empty() && output != Output::Arrow {
                 if output == Output::Table {
                     out.line("done")?;
@@ -72,12 +78,54 @@ impl Sql {
     }
 }
 
-async fn session(lake: &Lake, catalog: &Arc<dyn Catalog>, force: bool) -> Outcome<Session> {
+/// Starts a statement in a task of its own, and goes on reading its rows there: whoever waits for it
+/// hears an interruption, however busy the statement is.
+async fn running(session: Arc<Session>, statement: Prepared) -> Result<QueryOutput> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { session.run(statement).await });
+    let output = match tasks.join_next().await {
+        Some(Ok(output)) => output?,
+        Some(Err(failure)) => return Err(broke_off(failure)),
+        None => return Err(Error::internal("a statement was not started")),
+    };
+    let (sender, receiver) = mpsc::channel(ROWS_AHEAD);
+    let mut rows = output.stream;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Some(batch) = rows.next().await {
+            // Nobody reads any more.
+            if sender.send(batch).await.is_err() {
+                break;
+            }
+        }
+    });
+    // The task belongs to the stream and ends with it.
+    let stream = futures::stream::unfold((receiver, tasks), |(mut receiver, mut tasks)| async {
+        let batch = match receiver.recv().await {
+            Some(batch) => batch,
+            None => match tasks.join_next().await {
+                Some(Err(failure)) => Err(broke_off(failure)),
+                _ => return None,
+            },
+        };
+        Some((batch, (receiver, tasks)))
+    });
+    Ok(QueryOutput {
+        schema: output.schema,
+        stream: stream.boxed(),
+    })
+}
+
+fn broke_off(failure: JoinError) -> Error {
+    Error::internal("a statement broke off").source_error(failure)
+}
+
+async fn session(lake: &Lake, catalog: &Arc<dyn Catalog>, force: bool) -> Outcome<Arc<Session>> {
     let session = lake.engine(catalog)?.connect();
     if force {
         session.sql("SET berglake.force_write = true").await?;
     }
-    Ok(session)
+    Ok(Arc::new(session))
 }
 
 /// What is to be run, unless the user is to type it.

@@ -1,7 +1,7 @@
 //! Rows in each output format, batch by batch: a large result is never held in memory.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use berglake_format::{Error, Result};
 use berglake_query::encode::{Cell, RowEncoder, RowFormat};
 use futures::{Stream, StreamExt};
@@ -60,13 +60,14 @@ async fn encode(
 
 /// Prints a table whose widths are those of its first rows.
 struct TablePrinter {
+    schema: SchemaRef,
     columns: Vec<Column>,
     waiting: Vec<Vec<String>>,
     layout: Option<Layout>,
 }
 
 impl TablePrinter {
-    fn new(schema: &Schema) -> Self {
+    fn new(schema: &SchemaRef) -> Self {
         let columns = schema
             .fields()
             .iter()
@@ -76,6 +77,7 @@ impl TablePrinter {
             })
             .collect();
         Self {
+            schema: schema.clone(),
             columns,
             waiting: Vec::new(),
             layout: None,
@@ -84,11 +86,11 @@ impl TablePrinter {
 
     fn batch(&mut self, out: &mut Out, batch: &RecordBatch) -> Outcome {
         for row in 0..batch.num_rows() {
-            let cells = batch
-                .columns()
-                .iter()
-                .map(|array| {
-                    let text = (Cell { array, row }).text()?;
+            let fields = self.schema.fields().iter();
+            let cells = fields
+                .zip(batch.columns())
+                .map(|(field, array)| {
+                    let text = (Cell { field, array, row }).text()?;
                     Ok(text.map_or_else(|| "NULL".to_string(), |text| printable_lines(&text)))
                 })
                 .collect::<Result<Vec<_>>>()?;

@@ -11,6 +11,7 @@ use rustyline::{CompletionType, Config, Editor};
 use tokio::runtime::Runtime;
 
 use crate::cli::{Global, Output, SqlArguments};
+use crate::commands::all_tables;
 use crate::commands::sql::Sql;
 use crate::exit::{self, Failure, Outcome};
 use crate::output::{Out, colour_on_stderr};
@@ -112,6 +113,13 @@ impl Shell {
     fn answer(&mut self, runtime: &Runtime, sql: &mut Sql, line: &str) -> Outcome {
         let text = match line.strip_prefix('\\') {
             None => line.to_string(),
+            // Of all namespaces: a session begins in one that need not exist.
+            Some(command) if command.trim_end_matches(';').trim() == "d" => {
+                for table in runtime.block_on(all_tables(sql.catalog.as_ref()))? {
+                    self.out.line(&table.to_string())?;
+                }
+                return Ok(());
+            }
             Some(command) => match self.command(command.trim_end_matches(';'))? {
                 Some(statement) => statement,
                 None => return Ok(()),
@@ -150,7 +158,6 @@ impl Shell {
                 let state = if self.timing { "on" } else { "off" };
                 self.out.line(&format!("timing is {state}"))?;
             }
-            ("d", "") => return Ok(Some("SHOW TABLES".to_string())),
             ("d", table) => return Ok(Some(format!("DESCRIBE {table}"))),
             _ => {
                 let error =

@@ -8,14 +8,17 @@
 )]
 
 mod bad_input;
+mod catalog_server;
 mod check;
 mod collector;
 mod commands;
 mod dependencies;
 mod documents;
+mod examples;
 mod kill;
 mod killed_services;
 mod maintain;
+mod prompt;
 mod support;
 mod telemetry;
 mod up;

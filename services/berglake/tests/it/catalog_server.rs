@@ -1,0 +1,197 @@
+//! The catalog server as a process: it is killed while clients commit, and started again.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use berglake_catalog::rest::{RestCatalog, RestCatalogConfig};
+use berglake_catalog::{SqlCatalog, SqlCatalogConfig};
+use berglake_format::commit::{Committer, RetryPolicy, Transaction};
+use berglake_format::snapshot::{Append, CommitNotes};
+use berglake_format::storage::{Location, Storage};
+use berglake_format::{Environment, Error, ErrorKind, NamespaceIdent, Result, Table, TableIdent};
+
+use crate::support::Project;
+
+const WRITERS: usize = 4;
+const COMMITS: usize = 10;
+const KILLS: u64 = 8;
+
+/// A catalog server of its own process, killed when it is dropped.
+struct Served {
+    child: Child,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // One that has ended by itself cannot be killed, and that is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Served {
+    async fn start(project: &Project, port: u16) -> Self {
+        let child = project
+            .command(&["serve", "catalog"])
+            .env(
+                "BERGLAKE_CATALOG__SERVER__LISTEN",
+                format!("127.0.0.1:{port}"),
+            )
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut served = Self { child };
+        let url = format!("http://127.0.0.1:{port}/health/ready");
+        for _ in 0..600 {
+            if let Ok(answer) = reqwest::get(&url).await
+                && answer.status().is_success()
+            {
+                return served;
+            }
+            let ended = served.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the catalog server ended: {ended:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the catalog server did not become ready");
+    }
+}
+
+fn table() -> TableIdent {
+    TableIdent::new(NamespaceIdent::new("n".into()), "t".into())
+}
+
+fn tokens(table: &Table) -> Vec<String> {
+    let mut tokens: Vec<String> = table
+        .metadata()
+        .snapshots()
+        .filter_map(|snapshot| snapshot.summary().additional_properties.get("token"))
+        .cloned()
+        .collect();
+    tokens.sort_unstable();
+    tokens
+}
+
+/// The same until the server is there: loading changes nothing.
+async fn load(catalog: &RestCatalog) -> Table {
+    loop {
+        match catalog.load(&table()).await {
+            Ok(table) => return table,
+            Err(error) => assert!(is_away(&error), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Whether the server was away: only then may anything fail here.
+fn is_away(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unavailable | ErrorKind::UnknownOutcome
+    )
+}
+
+/// Commits an append with this token, and makes sure that it is there.
+async fn append(catalog: &RestCatalog, token: &str) {
+    loop {
+        let append = Append {
+            files: Vec::new(),
+            notes: CommitNotes {
+                summary: [("token".to_string(), token.to_string())].into(),
+                properties: HashMap::new(),
+            },
+        };
+        let patient = RetryPolicy {
+            retries: 200,
+            min_wait: Duration::from_millis(2),
+            max_wait: Duration::from_millis(100),
+            ..RetryPolicy::default()
+        };
+        let committed = Transaction::new(catalog)
+            .step(table(), append)
+            .retry(patient)
+            .commit()
+            .await;
+        match committed {
+            Ok(_) => return,
+            Err(error) => {
+                assert!(is_away(&error), "{error}");
+                // Unknown stays unknown only until somebody looks.
+                let there = tokens(&load(catalog).await);
+                if there.iter().any(|other| other == token) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn embedded(project: &Project) -> Result<SqlCatalog> {
+    let uri = format!("sqlite:{}", project.path(".berglake/catalog.db").display());
+    let warehouse = Location::from_path(&project.path(".berglake/warehouse"))?;
+    let config = SqlCatalogConfig::new("berglake", uri, warehouse);
+    SqlCatalog::open(config, Storage::default(), Environment::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_commit_over_rest_is_made_once_although_the_server_is_killed() {
+    let project = Project::with_config("[project]\nname = \"test\"\n");
+    project.run(&["sql", "-c", "CREATE NAMESPACE n"]).ok();
+    project
+        .run(&["sql", "-c", "CREATE TABLE n.t (id BIGINT)"])
+        .ok();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port();
+    let mut served = Served::start(&project, port).await;
+    let warehouse = Location::from_path(&project.path(".berglake/warehouse")).unwrap();
+    let uri = format!("http://127.0.0.1:{port}");
+    let config = RestCatalogConfig::new("berglake", uri, warehouse);
+    let catalog = RestCatalog::connect(config, Storage::default(), Environment::default())
+        .await
+        .unwrap();
+
+    let done = Arc::new(AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let (catalog, done) = (catalog.clone(), done.clone());
+        writers.spawn(async move {
+            let mut commits = 0;
+            // At least as many as are asked for, and as long as there are kills to come.
+            while commits < COMMITS || !done.load(Ordering::Relaxed) {
+                append(&catalog, &format!("{writer}.{commits}")).await;
+                commits += 1;
+            }
+            (writer, commits)
+        });
+    }
+    for kill in 0..KILLS {
+        tokio::time::sleep(Duration::from_millis(60 + kill * 83 % 240)).await;
+        drop(served);
+        served = Served::start(&project, port).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    let mut expected = Vec::new();
+    while let Some(joined) = writers.join_next().await {
+        let (writer, commits) = joined.unwrap();
+        expected.extend((0..commits).map(|commit| format!("{writer}.{commit}")));
+    }
+    expected.sort_unstable();
+    drop(served);
+
+    // What the store has is what was committed, looked at without any server.
+    let table = embedded(&project)
+        .await
+        .unwrap()
+        .load(&table())
+        .await
+        .unwrap();
+    assert_eq!(tokens(&table), expected);
+    let head = table.metadata().current_snapshot_id();
+    assert_eq!(table.ancestors(head).count(), expected.len());
+}
