@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use berglake_format::Environment;
+use berglake_format::properties::TableDefaults;
 
 /// Settings of an [`Engine`](crate::Engine).
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct EngineOptions {
     pub footer_cache: usize,
     /// The namespace in which names without one are looked up.
     pub namespace: Vec<String>,
+    /// Properties that `CREATE TABLE` gives to tables that do not say otherwise.
+    pub table_defaults: TableDefaults,
     /// Whose clock `current_timestamp()` shows.
     pub environment: Environment,
 }
@@ -34,6 +37,7 @@ impl Default for EngineOptions {
             batch_size: 8_192,
             footer_cache: 64 * 1024 * 1024,
             namespace: vec!["default".to_string()],
+            table_defaults: TableDefaults::default(),
             environment: Environment::default(),
         }
     }

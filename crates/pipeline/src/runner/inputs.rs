@@ -268,7 +268,7 @@ async fn pending_of(
             let options = call.pin(resume.map(Into::into));
             let pinned = topic.pin(recorded, &options).await;
             let pinned = pinned.map_err(|error| Error::from(error).with("flow", &flow.name))?;
-            telemetry::topic_lag(&key, topic.topic(), pinned.lags());
+            telemetry::topic_lag(&key, topic.topic(), pinned.lag());
             if pinned.is_empty() {
                 return Ok(Pending::Nothing {
                     warnings: pinned.warnings().to_vec(),
@@ -406,7 +406,7 @@ impl Input<'_> {
         if let Some(reading) = self.reading.clone() {
             if reading.is_done() {
                 // What came after it was pinned is told by the next look.
-                let none = reading.pinned().lags().map(|(partition, _)| (partition, 0));
+                let none = reading.pinned().lag().map(|(partition, _)| (partition, 0));
                 telemetry::topic_lag(&run.progress_key(), reading.pinned().topic(), none);
                 return Ok(Next {
                     batch: None,
