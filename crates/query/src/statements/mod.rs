@@ -3,7 +3,6 @@
 mod insert;
 mod show;
 
-
 use berglake_catalog::NewTable;
 use berglake_format::schema::from_arrow;
 use berglake_format::storage::Location;
