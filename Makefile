@@ -2,7 +2,8 @@
 #
 # `demo` and `test` need Rust, a C compiler and make. `lint`, `interop` and `bench` also need
 # Python 3.10 or newer with its venv module; they make their own virtual environments beside the
-# build output and install pinned versions into them. `e2e`, `smoke` and `up` need Docker.
+# build output and install pinned versions into them. `interop` also needs PostgreSQL, Java 17 or newer
+# and Maven, which brings the Iceberg runtime of Spark. `e2e`, `smoke` and `up` need Docker.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -78,7 +79,7 @@ scripts: $(LINT_VENV)/ready ## check the shell scripts and the Python sources
 
 # The tests start the servers that they need and stop them. One of them runs the catalog's own tests on
 # PostgreSQL, hence the build of the Rust tests; built here, its progress is seen.
-interop: build $(INTEROP_VENV)/ready ## PyIceberg, DuckDB, S3 and PostgreSQL on the same tables
+interop: build $(INTEROP_VENV)/ready ## PyIceberg, DuckDB, Spark, S3 and PostgreSQL on the same tables
 	$(CARGO) test --locked --workspace --test it --no-run
 	CARGO='$(CARGO)' BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
 	  $(INTEROP_VENV)/bin/python -m pytest integration-tests/interop

@@ -65,6 +65,7 @@ def rest_on_s3(
         "BERGLAKE_CATALOG__URI": postgres_server.uri,
         # A catalog of its own in the same database.
         "BERGLAKE_CATALOG__NAME": "rest",
+        "BERGLAKE_CATALOG__CLIENTS__SHARE_CREDENTIALS": "true",
         **s3_environment(s3_server, "rest"),
     }
     with rest_catalog(binary(), folder, environment, s3_server) as server:

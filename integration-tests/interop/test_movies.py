@@ -304,7 +304,7 @@ def test_no_secret_is_printed_or_stored(life: Life, catalog: Catalog) -> None:
     secrets = [
         value
         for key, value in project.environment.items()
-        if key.endswith(("SECRET_ACCESS_KEY", "URI"))
+        if key.endswith(("SECRET_ACCESS_KEY", "TOKEN")) or "@" in value
     ]
     secrets += [uri.split("@")[0].rsplit(":", 1)[-1] for uri in secrets if "@" in uri]
     printed = b"".join(

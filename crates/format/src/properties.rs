@@ -3,11 +3,12 @@
 //! A property that is set wrongly is an error, never a silent default; one that names a column which
 //! the table no longer has is ignored, because dropping a column must not stop its table's writers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use iceberg::NamespaceIdent;
 use iceberg::spec::TableMetadata;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 
@@ -32,6 +33,27 @@ const METRICS_INFERRED: &str = "write.metadata.metrics.max-inferred-column-defau
 
 const CODECS: &str = "zstd, snappy, gzip, lz4, brotli, uncompressed";
 const MIB: u64 = 1 << 20;
+
+/// Properties that tables get when they are made, unless they say otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableDefaults {
+    /// Those of all tables.
+    pub all: BTreeMap<String, String>,
+    /// Those of tables in a namespace, its parts joined by dots; they win over those of all.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl TableDefaults {
+    /// What a new table in this namespace gets.
+    pub fn of(&self, namespace: &NamespaceIdent) -> HashMap<String, String> {
+        let own = self.namespaces.get(&namespace.join("."));
+        self.all
+            .iter()
+            .chain(own.into_iter().flatten())
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+}
 
 /// Settings of writers: `write.*` of the table, with the project's own defaults where nothing is said.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,8 +5,12 @@
 /// The candidate that `word` most likely stands for, if one is near enough.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
-    // A third of the letters may be wrong: enough for slips, too little to guess wildly.
-    let limit = (word.chars().count() / 3).max(1);
+    // A third of the letters may be wrong: enough for slips, too little to guess wildly. In a word of
+    // one letter there is nothing to slip on.
+    let limit = match word.chars().count() {
+        0 | 1 => 0,
+        letters => (letters / 3).max(1),
+    };
     candidates
         .into_iter()
         .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
@@ -56,5 +60,7 @@ mod tests {
             Some("STREAMING")
         );
         assert_eq!(nearest("banana", ["format", "schema"]), None);
+        assert_eq!(nearest("db", ["dbs", "other"]), Some("dbs"));
+        assert_eq!(nearest("b", ["a", "c"]), None);
     }
 }

@@ -62,6 +62,7 @@
 mod connections;
 mod keys;
 mod overrides;
+mod reference;
 mod roles;
 mod settings;
 mod show;
@@ -69,7 +70,7 @@ mod show;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use berglake_format::properties::WriteProperties;
+use berglake_format::properties::{TableDefaults, WriteProperties};
 use berglake_format::storage::{Location, S3Config, StorageConfig};
 use berglake_format::{Error, ErrorKind, Result, Secret};
 
@@ -77,6 +78,7 @@ use roles::parse_duration;
 use settings::{Setting, Settings};
 
 pub use connections::{Connection, FilesConnection};
+pub use reference::{keys_reference, properties_reference};
 pub use roles::{
     CatalogClientsConfig, Listen, MaintenanceConfig, QueryConfig, ServerConfig, ServicesConfig,
     WorkerConfig,
@@ -264,6 +266,14 @@ impl Config {
             catalog_clients,
             settings: reader.settings,
         })
+    }
+
+    /// What new tables get: `defaults`, and `layers` by namespace.
+    pub fn table_defaults(&self) -> TableDefaults {
+        TableDefaults {
+            all: self.defaults.clone(),
+            namespaces: self.layers.clone(),
+        }
     }
 
     /// Whether the catalog is one behind the REST protocol.

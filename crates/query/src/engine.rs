@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use berglake_catalog::Catalog;
+use berglake_format::properties::TableDefaults;
 use berglake_format::{Environment, Error, Result};
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
@@ -17,7 +18,7 @@ use crate::coercion;
 use crate::error::IntoOurs;
 use crate::functions;
 use crate::lake::{Lake, Pinned};
-use crate::options::{EngineOptions, NewTableProperties};
+use crate::options::EngineOptions;
 use crate::output::QueryOutput;
 use crate::session::Session;
 use crate::yielding::YieldingJoins;
@@ -31,8 +32,8 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     state: SessionState,
     namespace: Vec<String>,
+    table_defaults: TableDefaults,
     environment: Environment,
-    new_tables: Arc<NewTableProperties>,
 }
 
 impl Engine {
@@ -86,8 +87,8 @@ impl Engine {
             catalog,
             state,
             namespace: options.namespace,
+            table_defaults: options.table_defaults,
             environment: options.environment,
-            new_tables: options.new_tables,
         })))
     }
 
@@ -164,8 +165,8 @@ impl Engine {
         &self.0.state
     }
 
-    pub(crate) fn new_tables(&self) -> &NewTableProperties {
-        &self.0.new_tables
+    pub(crate) fn table_defaults(&self) -> &TableDefaults {
+        &self.0.table_defaults
     }
 
     pub(crate) fn namespace(&self) -> &[String] {

@@ -29,6 +29,7 @@ mod sql;
 mod statements;
 mod stream_table;
 mod table;
+mod telemetry;
 mod yielding;
 
 pub use datafusion;
@@ -36,7 +37,7 @@ pub use datafusion;
 pub use engine::Engine;
 pub use error::from_datafusion;
 pub use metadata_table::MetadataTableProvider;
-pub use options::{EngineOptions, NewTableProperties};
+pub use options::EngineOptions;
 pub use output::QueryOutput;
 pub use session::{Prepared, Session};
 pub use stream_table::stream_table;

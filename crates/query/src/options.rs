@@ -1,10 +1,9 @@
 //! Settings of an engine.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use berglake_format::Environment;
+use berglake_format::properties::TableDefaults;
 
 /// Settings of an [`Engine`](crate::Engine).
 #[derive(Debug, Clone)]
@@ -23,31 +22,10 @@ pub struct EngineOptions {
     pub footer_cache: usize,
     /// The namespace in which names without one are looked up.
     pub namespace: Vec<String>,
+    /// Properties that `CREATE TABLE` gives to tables that do not say otherwise.
+    pub table_defaults: TableDefaults,
     /// Whose clock `current_timestamp()` shows.
     pub environment: Environment,
-    /// Properties that new tables get where their statement does not set them.
-    pub new_tables: Arc<NewTableProperties>,
-}
-
-/// Properties of new tables: of all, and of those in a namespace, which win.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NewTableProperties {
-    /// Of every table.
-    pub all: BTreeMap<String, String>,
-    /// Of the tables in a namespace; its parts are joined by dots.
-    pub by_namespace: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-impl NewTableProperties {
-    /// Of a table in this namespace.
-    pub fn of(&self, namespace: &[String]) -> impl Iterator<Item = (&str, &str)> {
-        let own = self.by_namespace.get(&namespace.join("."));
-        // What comes later wins when it is collected.
-        self.all
-            .iter()
-            .chain(own.into_iter().flatten())
-            .map(|(key, value)| (key.as_str(), value.as_str()))
-    }
 }
 
 impl Default for EngineOptions {
@@ -59,8 +37,8 @@ impl Default for EngineOptions {
             batch_size: 8_192,
             footer_cache: 64 * 1024 * 1024,
             namespace: vec!["default".to_string()],
+            table_defaults: TableDefaults::default(),
             environment: Environment::default(),
-            new_tables: Arc::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::{ExplainStatement, Statement as EngineStatement};
 use datafusion::sql::sqlparser::ast::{Expr, Query};
 use futures::StreamExt;
+use tracing::Instrument;
 
 use crate::engine::Engine;
 use crate::error::{IntoOurs, from_datafusion};
@@ -24,6 +25,7 @@ use crate::output::QueryOutput;
 use crate::resolve::{Extra, Found, Resolver, split_dollar};
 use crate::sql::{self, EngineName, Reference, References, Statement, Travel};
 use crate::table::IcebergTable;
+use crate::telemetry::Measured;
 
 /// Columns whose case is put right in one statement, at most.
 const MAX_RESPELLINGS: usize = 500;
@@ -123,7 +125,13 @@ impl Session {
     /// # Errors
     /// As [`sql`](Self::sql).
     pub async fn run(&self, prepared: Prepared) -> Result<QueryOutput> {
-        match prepared.0 {
+        let measured = Measured::start(prepared.0.kind());
+        let result = self.start(prepared.0).instrument(measured.span()).await;
+        measured.follow(result)
+    }
+
+    async fn start(&self, statement: Statement) -> Result<QueryOutput> {
+        match statement {
             Statement::Query(query) => output(self.plan(query).await?).await,
             Statement::Explain {
                 query,

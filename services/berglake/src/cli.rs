@@ -261,6 +261,20 @@ Examples:
     },
 }
 
+impl Command {
+    /// The name of the process in traces and metrics, where `OTEL_SERVICE_NAME` does not say it.
+    pub(crate) fn service(&self) -> String {
+        let role = match self {
+            Self::Serve { role } => role.to_possible_value(),
+            _ => None,
+        };
+        role.map_or_else(
+            || "berglake".to_string(),
+            |role| format!("berglake-{}", role.get_name()),
+        )
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum MaintainCommand {
     /// Show what would be done
@@ -365,6 +379,8 @@ pub(crate) enum RoleName {
     Gold,
     /// SQL over HTTP.
     Query,
+    /// Compaction and expiry on schedules.
+    Maintenance,
 }
 
 /// What to do with rows that a rollback has undone.

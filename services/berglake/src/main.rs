@@ -17,7 +17,7 @@ use berglake_maintenance::Stop;
 use clap::Parser;
 use tokio::runtime::Runtime;
 
-use cli::{Arguments, Command, ConfigCommand, Global, LogFormat, MaintainCommand};
+use cli::{Arguments, Command, ConfigCommand, LogFormat, MaintainCommand};
 use exit::{Failure, Outcome};
 
 /// How long work on other threads may take to end after an interruption.
@@ -35,7 +35,8 @@ fn start(arguments: &Arguments) -> Outcome {
     if let Ok(setting) = std::env::var(failpoint::VARIABLE) {
         failpoint::check(&setting).map_err(Failure::usage)?;
     }
-    log(&arguments.global)?;
+    // It exports what is left when this function ends, whatever the outcome.
+    let _telemetry = telemetry(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -48,14 +49,15 @@ fn start(arguments: &Arguments) -> Outcome {
     outcome
 }
 
-fn log(global: &Global) -> Outcome {
+fn telemetry(arguments: &Arguments) -> Outcome<berglake_telemetry::Guard> {
+    let global = &arguments.global;
     let format = match global.log_format {
         LogFormat::Plain => berglake_telemetry::Format::Plain,
         LogFormat::Json => berglake_telemetry::Format::Json,
     };
     berglake_telemetry::Settings::new(format)
         .filter(&global.log)
-        .and_then(berglake_telemetry::Settings::init)
+        .and_then(|settings| settings.service(arguments.command.service()).init())
         .map_err(|error| Failure::usage(Error::invalid(error.to_string())))
 }
 

@@ -35,3 +35,52 @@ pub fn options(config: &Config, warehouse: &Location) -> ServerOptions {
         ..ServerOptions::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use berglake_pipeline::Project;
+
+    use super::*;
+
+    fn said(settings: &[(&str, &str)]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join("berglake.toml"),
+            "[project]\nname = \"test\"\n",
+        )
+        .unwrap();
+        let flags = [
+            ("storage.warehouse", "s3://lake/warehouse"),
+            ("storage.s3.endpoint", "http://minio:9000"),
+            ("storage.s3.access-key-id", "the-id"),
+            ("storage.s3.secret-access-key", "the-key"),
+            ("catalog.server.tokens", "one,two"),
+        ];
+        let flags = flags.iter().chain(settings);
+        let flags = flags.map(|(key, value)| ((*key).to_string(), (*value).to_string()));
+        let project = Project::load_with(folder.path(), [], flags).unwrap();
+        let warehouse = Location::parse(&project.config.warehouse).unwrap();
+        // Shown are the names of credentials, never their values.
+        format!("{:?}", options(&project.config, &warehouse))
+    }
+
+    #[test]
+    fn credentials_are_handed_out_only_where_that_was_said() {
+        let plain = said(&[]);
+        assert!(plain.contains("http://minio:9000"), "{plain}");
+        assert!(plain.contains("token-2"), "{plain}");
+        assert!(!plain.contains("s3.secret-access-key"), "{plain}");
+        let open = said(&[
+            ("catalog.clients.share-credentials", "true"),
+            ("catalog.clients.s3-endpoint", "http://localhost:9000"),
+        ]);
+        assert!(open.contains("s3.secret-access-key"), "{open}");
+        assert!(open.contains("http://localhost:9000"), "{open}");
+        for text in [plain, open] {
+            assert!(
+                !text.contains("the-key") && !text.contains("\"one"),
+                "{text}"
+            );
+        }
+    }
+}

@@ -19,6 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::Problem;
 use crate::health::{Health, HealthReport};
+use crate::telemetry;
 
 /// Gives the metrics of the process as Prometheus reads them.
 pub type Metrics = fn() -> String;
@@ -31,6 +32,8 @@ pub struct Gate(Arc<RwLock<Option<Router>>>);
 impl Gate {
     /// From now on these routes answer.
     pub fn open(&self, router: Router) {
+        // Here and not around the server: only a routed request knows its route.
+        let router = router.layer(axum::middleware::from_fn(telemetry::observed));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(router);
     }
 

@@ -8,7 +8,7 @@ use berglake_catalog::{Catalog, SqlCatalog, SqlCatalogConfig};
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{Environment, Error, Identity, Result};
 use berglake_pipeline::{Config, Project, Runner};
-use berglake_query::{Engine, EngineOptions, NewTableProperties};
+use berglake_query::{Engine, EngineOptions};
 
 /// A project with its storage, before its catalog is opened. Embedded and served, everything gets
 /// its handles here.
@@ -136,7 +136,8 @@ impl Lake {
         self.engine_with(catalog, EngineOptions::default())
     }
 
-    /// The SQL engine over this catalog, with these options and the lake's environment.
+    /// The SQL engine over this catalog, with these options, the lake's environment and what the
+    /// project says of new tables.
     ///
     /// # Errors
     /// As [`Engine::new`].
@@ -147,10 +148,7 @@ impl Lake {
     ) -> Result<Engine> {
         let options = EngineOptions {
             environment: self.environment.clone(),
-            new_tables: Arc::new(NewTableProperties {
-                all: self.project.config.defaults.clone(),
-                by_namespace: self.project.config.layers.clone(),
-            }),
+            table_defaults: self.project.config.table_defaults(),
             ..options
         };
         Engine::new(catalog.clone(), options)

@@ -18,6 +18,7 @@ mod problem;
 mod role;
 pub mod signals;
 mod supervisor;
+mod telemetry;
 mod worker;
 
 pub use auth::{check_exposure, require_token};

@@ -1,17 +1,51 @@
-//! The role that keeps tables healthy on schedules.
+//! The role that keeps tables healthy on schedules: those of the project's `[maintenance]` section.
 //!
-//! [`run`] follows the schedules of a project's `[maintenance]` section until it is told to stop. It
-//! needs a catalog and nothing else: what flows still need stands in the tables themselves.
+//! It needs a catalog and nothing else: what flows still need stands in the tables themselves. What is
+//! done to a table is in [`berglake_maintenance`], and what every role has is in [`berglake_host`].
 #![deny(missing_docs)]
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use berglake_catalog::Catalog;
 use berglake_format::Result;
-use berglake_host::Lake;
+use berglake_host::{Context, Lake, Role};
 use berglake_maintenance::schedule::{Job, Schedule, Scheduler, follow};
 use berglake_maintenance::{Maintenance, Operation, Policies, Stop};
+use berglake_pipeline::config::{Config, Listen};
 use tokio_util::sync::CancellationToken;
+
+/// Compacts tables and lets snapshots expire, on schedules.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MaintenanceRole;
+
+/// The role.
+pub fn role() -> MaintenanceRole {
+    MaintenanceRole
+}
+
+#[async_trait]
+impl Role for MaintenanceRole {
+    fn name(&self) -> &'static str {
+        "maintenance"
+    }
+
+    fn listen(&self, config: &Config) -> Listen {
+        config.services.maintenance_listen.clone()
+    }
+
+    fn check(&self, config: &Config) -> Result<()> {
+        jobs(config).map(drop)
+    }
+
+    async fn run(&self, context: Context) -> Result<()> {
+        let catalog = context.catalog().await?;
+        context.ready();
+        let working = run(&context.lake, catalog.clone(), context.stop.clone());
+        let (done, ()) = tokio::join!(working, context.watch_catalog(catalog.as_ref()));
+        done
+    }
+}
 
 /// Maintains all tables of the catalog on the project's schedules until `shutdown`, and then finishes
 /// what is in hand. One operation at a time is at work on a table.
@@ -24,10 +58,11 @@ pub async fn run(
     catalog: Arc<dyn Catalog>,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let jobs = jobs(lake)?;
+    let config = &lake.project.config;
+    let jobs = jobs(config)?;
     let policies = Policies {
-        defaults: lake.project.config.defaults.clone(),
-        layers: lake.project.config.layers.clone(),
+        defaults: config.defaults.clone(),
+        layers: config.layers.clone(),
         ..Policies::default()
     };
     let maintenance = Maintenance::new(catalog, policies);
@@ -53,8 +88,8 @@ pub async fn run(
 }
 
 /// The jobs of a project.
-fn jobs(lake: &Lake) -> Result<Vec<Job<Operation>>> {
-    let config = &lake.project.config.maintenance;
+fn jobs(config: &Config) -> Result<Vec<Job<Operation>>> {
+    let config = &config.maintenance;
     let schedules = [
         (Operation::Compact, &config.compact),
         (Operation::Expire, &config.expire),
@@ -62,9 +97,11 @@ fn jobs(lake: &Lake) -> Result<Vec<Job<Operation>>> {
     let mut jobs = Vec::new();
     for (task, cron) in schedules {
         if let Some(cron) = cron {
+            let schedule = Schedule::parse(cron, &config.time_zone)
+                .map_err(|error| error.with("key", format!("maintenance.{task}")))?;
             jobs.push(Job {
                 task,
-                schedule: Schedule::parse(cron, &config.time_zone)?,
+                schedule,
                 retries: u32::try_from(config.retries).unwrap_or(u32::MAX),
                 delay: config.retry_delay,
             });

@@ -148,6 +148,20 @@ impl SqlCatalog {
         self.0.stage_table(table).await
     }
 
+    /// The folder below which tables of a namespace with these properties are created: its own
+    /// `location`, or the one that its name stands for in the warehouse.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for a `location` that is none, or lies
+    /// outside the warehouse.
+    pub fn namespace_location(
+        &self,
+        namespace: &NamespaceIdent,
+        properties: &HashMap<String, String>,
+    ) -> Result<Location> {
+        self.0.namespace_location(namespace, properties)
+    }
+
     /// Adds a table by its metadata file, as [`register_table`](Catalog::register_table) does; a table
     /// that exists is made to point at the file.
     ///

@@ -1,12 +1,13 @@
 //! No two tables in one folder: purging or cleaning one would destroy the other.
 
+use std::collections::HashMap;
+
 use berglake_format::storage::{Location, StoreRoot};
-use berglake_format::{Error, Result};
+use berglake_format::{Error, NamespaceIdent, Result, TableIdent};
 
 use super::database::{Row, Write};
 use super::fault::Fault;
 use super::{Inner, joined};
-use berglake_format::TableIdent;
 
 /// A statement that finds the tables whose folder may touch a location.
 pub(super) struct Search {
@@ -108,16 +109,7 @@ impl Inner {
     pub(super) async fn default_location(&self, ident: &TableIdent) -> Result<Location> {
         let namespace = ident.namespace();
         let properties = self.load_namespace(namespace).await?;
-        let folder = match properties.get(super::namespaces::LOCATION) {
-            Some(location) => {
-                let location = Location::parse(location)
-                    .map_err(|error| error.with("namespace", joined(namespace)))?;
-                self.inside_warehouse(&location)
-                    .map_err(|error| error.with("namespace", joined(namespace)))?;
-                location
-            }
-            None => self.warehouse.join(&namespace.join("/")),
-        };
+        let folder = self.namespace_location(namespace, &properties)?;
         let location = folder.join(ident.name());
         if self.neighbour(&location).await?.is_none() {
             return Ok(location);
@@ -125,6 +117,22 @@ impl Inner {
         // A renamed table keeps its folder, and so may hold the one that its old name stands for.
         let unique = self.environment.ids().uuid().simple().to_string();
         Ok(folder.join(&format!("{}-{}", ident.name(), &unique[..8])))
+    }
+
+    /// The folder of a namespace with these properties: its own, or the one that its name stands for.
+    pub(super) fn namespace_location(
+        &self,
+        namespace: &NamespaceIdent,
+        properties: &HashMap<String, String>,
+    ) -> Result<Location> {
+        let Some(location) = properties.get(super::namespaces::LOCATION) else {
+            return Ok(self.warehouse.join(&namespace.join("/")));
+        };
+        let location = Location::parse(location)
+            .map_err(|error| error.with("namespace", joined(namespace)))?;
+        self.inside_warehouse(&location)
+            .map_err(|error| error.with("namespace", joined(namespace)))?;
+        Ok(location)
     }
 }
 

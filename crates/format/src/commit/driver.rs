@@ -6,6 +6,7 @@ use std::time::Duration;
 use iceberg::TableIdent;
 use tracing::Instrument;
 
+use super::telemetry::Measured;
 use super::{CommitOutcome, Committer, Operation, PlannedChange};
 use crate::storage::Location;
 use crate::{Error, ErrorKind, Result, Table, failpoint};
@@ -116,16 +117,15 @@ impl<'a> Transaction<'a> {
     /// [`UnknownOutcome`](ErrorKind::UnknownOutcome) when a lost answer could not be resolved in
     /// time, and any error of planning. In all cases but `UnknownOutcome` nothing was changed.
     pub async fn commit(self) -> Result<Vec<Applied>> {
-        let tables: Vec<String> = self
-            .steps
-            .iter()
-            .map(|(ident, _)| ident.to_string())
-            .collect();
-        let span = tracing::info_span!("commit", tables = tables.join(","));
-        self.drive().instrument(span).await
+        let tables = self.steps.iter().map(|(ident, _)| ident.to_string());
+        let measured = Measured::start(tables.collect());
+        let span = measured.span.clone();
+        let result = self.drive(&measured).instrument(span).await;
+        measured.finish(&result);
+        result
     }
 
-    async fn drive(self) -> Result<Vec<Applied>> {
+    async fn drive(self, measured: &Measured) -> Result<Vec<Applied>> {
         for (i, (ident, _)) in self.steps.iter().enumerate() {
             if self.steps[..i].iter().any(|(other, _)| other == ident) {
                 return Err(
@@ -178,7 +178,10 @@ impl<'a> Transaction<'a> {
                 return Ok(this.applied(&bases));
             }
             failpoint::hit(failpoint::COMMIT_PLANNED);
-            let reason = match self.committer.commit(changes).await {
+            let outcome = self.committer.commit(changes);
+            let outcome = outcome.instrument(measured.attempt(attempt)).await;
+            measured.attempted(&outcome);
+            let reason = match outcome {
                 Ok(CommitOutcome::Committed(tables)) => {
                     failpoint::hit(failpoint::COMMITTED);
                     return Ok(this.applied(&this.merge(bases, tables)));

@@ -22,6 +22,7 @@ mod driver;
 pub mod faults;
 mod memory;
 pub mod metadata_file;
+mod telemetry;
 
 use std::collections::HashSet;
 use std::fmt;

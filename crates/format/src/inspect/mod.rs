@@ -3,6 +3,7 @@
 mod files;
 mod partition;
 mod partitions;
+mod size;
 mod snapshots;
 mod values;
 
@@ -12,6 +13,8 @@ use iceberg::spec::SnapshotRef;
 
 use crate::plan::{Loaded, SnapshotSelector, load_manifests, manifest_list};
 use crate::{Result, Table};
+
+pub use size::{HeadSize, MetadataSize};
 
 /// A metadata table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -197,6 +197,8 @@ pub struct MessageBatch {
     pub batch: RecordBatch,
     /// The messages that are no rows.
     pub dead_letters: Vec<DeadLetter>,
+    /// The newest time of the messages, rows or not, in milliseconds since 1970.
+    pub newest_ms: Option<i64>,
 }
 
 /// Collects messages into batches.
@@ -210,6 +212,7 @@ pub(super) struct Decoder {
     tombstones: Tombstones,
     rows: Rows,
     dead_letters: Vec<DeadLetter>,
+    newest_ms: Option<i64>,
     bytes: usize,
     unknown: UnknownFields,
 }
@@ -227,6 +230,7 @@ impl Decoder {
             schema,
             rows,
             dead_letters: Vec::new(),
+            newest_ms: None,
             bytes: 0,
             unknown: UnknownFields::default(),
         })
@@ -239,6 +243,7 @@ impl Decoder {
 
     /// Takes a message: it is a row, a dead letter, or a tombstone that is passed over.
     pub(super) fn push(&mut self, message: &Envelope<'_>, headers: &Headers<'_>) -> Result<()> {
+        self.newest_ms = self.newest_ms.max(message.timestamp);
         // A row costs memory even if its message is short.
         self.bytes += message.payload.map_or(0, <[u8]>::len) + 64;
         match self.cells(message, headers) {
@@ -378,6 +383,7 @@ impl Decoder {
         Ok(Some(MessageBatch {
             batch,
             dead_letters: std::mem::take(&mut self.dead_letters),
+            newest_ms: self.newest_ms.take(),
         }))
     }
 }

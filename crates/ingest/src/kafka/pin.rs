@@ -144,15 +144,20 @@ impl Pinned {
 
     /// The most messages that there can be in the range.
     pub fn messages(&self) -> u64 {
-        self.lags().map(|(_, lag)| lag).sum()
+        self.lag().map(|(_, messages)| messages).sum()
     }
 
-    /// How many offsets of each partition were not taken when the range was pinned: its lag.
-    pub fn lags(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
-        let lag = |range: &PinnedRange| u64::try_from(range.end - range.start).unwrap_or(0);
-        self.ranges
-            .iter()
-            .map(move |(partition, range)| (*partition, lag(range)))
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// How many messages there can be at most in each partition.
+    pub fn lag(&self) -> impl Iterator<Item = (i32, u64)> {
+        self.ranges.iter().map(|(partition, range)| {
+            let messages = u64::try_from(range.end - range.start).unwrap_or(0);
+            (*partition, messages)
+        })
     }
 
     /// What the user should know.

@@ -129,7 +129,7 @@ impl Settings {
         if names.is_empty() && is_property {
             names = keys::PROPERTIES
                 .iter()
-                .copied()
+                .map(|property| property.name)
                 .filter(|name| upper(name) == given)
                 .collect();
         }
@@ -170,7 +170,7 @@ fn reject_single_joint(variable: &str, name: &str) -> Result<()> {
     }
 }
 
-fn variable_of(known: &Known) -> String {
+pub(super) fn variable_of(known: &Known) -> String {
     let segments: Vec<String> = known
         .path
         .iter()

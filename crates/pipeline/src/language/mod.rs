@@ -30,13 +30,14 @@ mod queries;
 mod shape;
 mod statements;
 mod streams;
-mod suggest;
 mod types;
 mod validate;
 mod variables;
 
 #[cfg(test)]
 mod tests;
+
+use berglake_format::suggest;
 
 pub use ast::{
     ColumnSelection, DEAD_LETTER_PROPERTY, Expectation, Identifier, Literal, OnViolation,

@@ -5,6 +5,7 @@ use berglake_format::snapshot::{Append, CommitNotes};
 use berglake_format::write::discard;
 use berglake_format::{Error, ErrorKind, Result, Table, failpoint, properties};
 use berglake_ingest::sink::AppendRows;
+use tracing::Instrument;
 
 use super::dead_letters::{self, DeadLetters};
 use super::expectations::Checks;
@@ -24,6 +25,7 @@ pub(super) async fn take(
         taken,
         rows,
         dead_letters,
+        newest: _,
     } = batch;
     let has_dead_letters = dead_letters.is_some();
     let mut dead = DeadLetters::start(run, dead_letters::table_of(run).await?, dead_letters);
@@ -41,6 +43,7 @@ pub(super) async fn take(
         }
         Ok(written)
     }
+    .instrument(tracing::info_span!("write", berglake.table = %target.ident()))
     .await;
     // The stream of rows is gone then, and with it the sender of dead letters.
     counted.abandon();

@@ -8,6 +8,7 @@ use berglake_ingest::dead_letter::{DeadLetter, schema, to_batch};
 use chrono::DateTime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::{DEAD_LETTER_PROPERTY, FlowRun, tables};
 
@@ -54,12 +55,13 @@ impl DeadLetters {
         letters: Option<mpsc::Receiver<Vec<DeadLetter>>>,
     ) -> Self {
         let task = letters.map(|letters| {
-            tokio::spawn(write(
+            let writing = write(
                 table.clone(),
                 run.flow.name.clone(),
                 run.flow.target.to_string(),
                 letters,
-            ))
+            );
+            tokio::spawn(writing.in_current_span())
         });
         Self { table, task }
     }

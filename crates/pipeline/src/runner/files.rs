@@ -16,7 +16,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
+use super::telemetry::Within;
 use super::types::declared_schema;
 use crate::Project;
 use crate::config::{Config, Connection};
@@ -144,9 +146,13 @@ impl FileInput {
         let parts = futures::stream::iter(files)
             .then(move |file| {
                 let (store, source, options) = (store.clone(), source.clone(), options.clone());
-                async move { FileReader::open(&store, &file, source, &options).await }
+                let span = tracing::info_span!("decode", berglake.file = %file.location);
+                async move {
+                    let open = FileReader::open(&store, &file, source, &options);
+                    let reader = open.instrument(span.clone()).await?;
+                    Ok::<_, IngestError>(Within::new(span, reader.into_stream().boxed()))
+                }
             })
-            .map_ok(FileReader::into_stream)
             .try_flatten()
             .map_ok(|part| (part.batch, part.dead_letters));
         Ok(rows_of(schema, parts, dead_letters))

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::dataflow::{self, Providers};
 use super::files::FileInput;
 use super::kafka::{self, KAFKA, KafkaCall, TopicBatch};
+use super::telemetry::{self, Newest};
 use super::{FlowRun, Resume, RunOptions, Runner, progress_key, tables};
 use crate::language::{Flow, SourceRef, Write};
 use crate::report::PlannedAction;
@@ -47,6 +48,8 @@ pub(super) struct Batch {
     pub(super) rows: SendableRecordBatchStream,
     /// Records that were no rows, where the source can have some.
     pub(super) dead_letters: Option<mpsc::Receiver<Vec<DeadLetter>>>,
+    /// The newest time in it: of a file, of a snapshot, of a message that has been read.
+    pub(super) newest: Newest,
 }
 
 /// What a commit records of a batch.
@@ -256,16 +259,16 @@ async fn pending_of(
     resume: Option<Resume>,
 ) -> Result<Pending> {
     let stream = stream_of(flow)?;
+    let key = progress_key(&runner.project, flow);
     match &stream.from {
         SourceRef::Function(function) if function.name == KAFKA => {
             let call = KafkaCall::bind(function, &runner.project)?;
-            let topic = runner
-                .topics
-                .of(&progress_key(&runner.project, flow), &call)?;
+            let topic = runner.topics.of(&key, &call)?;
             let recorded = kafka::position(flow, position)?;
             let options = call.pin(resume.map(Into::into));
             let pinned = topic.pin(recorded, &options).await;
             let pinned = pinned.map_err(|error| Error::from(error).with("flow", &flow.name))?;
+            telemetry::topic_lag(&key, topic.topic(), pinned.lag());
             if pinned.is_empty() {
                 return Ok(Pending::Nothing {
                     warnings: pinned.warnings().to_vec(),
@@ -281,6 +284,7 @@ async fn pending_of(
             let input = FileInput::bind(function, &runner.project, &runner.storage)?;
             let listing = input.list().await?;
             let left = pending(&listing.files, position);
+            telemetry::file_lag(&key, left.new.len());
             let mut warnings: Vec<String> = listing.warning.into_iter().collect();
             warnings.extend(left.changed.iter().map(|file| {
                 format!(
@@ -318,6 +322,7 @@ async fn pending_of(
                     )));
                 }
             };
+            telemetry::table_lag(&key, &table, from);
             match table.metadata().current_snapshot_id() {
                 Some(to) if Some(to) != from => Ok(Pending::Rows { table, from, to }),
                 _ => Ok(Pending::Nothing {
@@ -400,6 +405,9 @@ impl Input<'_> {
         };
         if let Some(reading) = self.reading.clone() {
             if reading.is_done() {
+                // What came after it was pinned is told by the next look.
+                let none = reading.pinned().lag().map(|(partition, _)| (partition, 0));
+                telemetry::topic_lag(&run.progress_key(), reading.pinned().topic(), none);
                 return Ok(Next {
                     batch: None,
                     warnings: Vec::new(),
@@ -439,7 +447,9 @@ fn messages(
     let columns = reading.columns()?;
     let recorded = kafka::position(run.flow, step.from.as_ref())?.cloned();
     let (sender, receiver) = mpsc::channel(4);
-    let (topic, rows) = TopicBatch::next(reading, recorded, limits, columns, sender)?;
+    let newest = Newest::default();
+    let (topic, rows) =
+        TopicBatch::next(reading, recorded, limits, columns, sender, newest.clone())?;
     Ok(Next {
         batch: Some(Batch {
             taken: Taken {
@@ -448,6 +458,7 @@ fn messages(
             },
             rows,
             dead_letters: Some(receiver),
+            newest,
         }),
         warnings,
     })
@@ -491,6 +502,10 @@ async fn tables_and_files(
                 taken.push(file);
             }
             let delta = Delta::files(&taken);
+            let times = taken
+                .iter()
+                .map(|file| file.last_modified.timestamp_millis());
+            let newest = Newest::of(times.max());
             let columns = run.schemas.files(&stream_of(flow)?.id)?;
             let (sender, receiver) = mpsc::channel(4);
             let rows = input.read(taken, &input.options(columns), sender)?;
@@ -498,6 +513,7 @@ async fn tables_and_files(
                 taken: step(delta),
                 rows,
                 dead_letters: Some(receiver),
+                newest,
             };
             Ok(Next {
                 batch: Some(batch),
@@ -525,6 +541,7 @@ async fn tables_and_files(
                 taken: step(delta),
                 rows,
                 dead_letters: None,
+                newest: Newest::of(table.snapshot(to).ok().map(|taken| taken.timestamp_ms())),
             };
             Ok(Next {
                 batch: Some(batch),

@@ -11,10 +11,11 @@ use berglake_ingest::kafka::{
 };
 use berglake_ingest::progress::{Position, Resume, TopicDelta, TopicPosition};
 use datafusion::execution::SendableRecordBatchStream;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::files::{connection, rows_of, wrong_kind};
+use super::telemetry::{Newest, Within};
 use super::types::declared_schema;
 use crate::Project;
 use crate::config::Connection;
@@ -130,7 +131,7 @@ pub(super) struct TopicBatch {
 
 impl TopicBatch {
     /// The next batch of a reading, and the stream of its rows. Messages that are no rows go to
-    /// `dead_letters`.
+    /// `dead_letters`; `newest` learns their times while they pass.
     ///
     /// # Errors
     /// Those of the reading.
@@ -140,12 +141,19 @@ impl TopicBatch {
         limits: Limits,
         columns: SchemaRef,
         dead_letters: mpsc::Sender<Vec<DeadLetter>>,
+        newest: Newest,
     ) -> Result<(Self, SendableRecordBatchStream)> {
+        let topic = reading.pinned().topic();
+        let span = tracing::info_span!("decode", messaging.destination.name = topic);
         let batches = reading.next(limits)?;
         let parts = futures::stream::unfold(batches, |mut batches| async move {
             Some((batches.recv().await?, batches))
         });
-        let parts = parts.map_ok(|part| (part.batch, part.dead_letters));
+        let parts = parts.map_ok(move |part| {
+            newest.see(part.newest_ms);
+            (part.batch, part.dead_letters)
+        });
+        let parts = Within::new(span, parts.boxed());
         let rows = rows_of(columns, parts, dead_letters);
         Ok((Self { reading, recorded }, rows))
     }

@@ -19,6 +19,7 @@ mod sink;
 mod start;
 mod streaming;
 mod tables;
+mod telemetry;
 mod types;
 mod upsert;
 
@@ -196,6 +197,7 @@ impl Runner {
                 let mut report = empty_report(flow);
                 report.status = FlowStatus::Skipped;
                 report.error = Some(format!("{needs} could not be brought up to date"));
+                telemetry::ended(self, flow, &report).await;
                 observer.flow_finished(&report);
                 report
             } else {
@@ -354,6 +356,7 @@ impl FlowRun<'_> {
             report.error_kind = Some(error.kind().as_str());
         }
         report.elapsed_ms = runner.since(started);
+        telemetry::ended(runner, flow, &report).await;
         self.observer.flow_finished(&report);
         (report, failure)
     }

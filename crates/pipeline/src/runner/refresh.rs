@@ -16,9 +16,11 @@ use berglake_format::{Error, ErrorKind, Result, Table, failpoint, properties};
 use berglake_query::IcebergTable;
 use iceberg::expr::Predicate;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
+use super::telemetry::{self, Measured, Newest};
 use super::{FlowRun, RunOptions, Runner, inputs, progress_key, sink, tables};
 use crate::language::{Flow, SourceRef};
 use crate::report::{FlowReport, FlowStatus, PlannedAction};
@@ -87,13 +89,22 @@ fn record_of(flow: &Flow, sources: &[(String, Table)]) -> Record {
         sources: sources
             .iter()
             .map(|(_, table)| {
-                (
-                    table.metadata().uuid().to_string(),
-                    table.metadata().current_snapshot_id(),
-                )
+                let uuid = table.metadata().uuid().to_string();
+                (uuid, rows_as_of(table))
             })
             .collect(),
     }
+}
+
+/// The snapshot that the rows of a table come from: files that were replaced since have the same rows, so
+/// a compaction makes no refresh due.
+fn rows_as_of(table: &Table) -> Option<i64> {
+    let head = table.metadata().current_snapshot_id();
+    let changes = |snapshot: &&iceberg::spec::SnapshotRef| {
+        snapshot.summary().operation != iceberg::spec::Operation::Replace
+    };
+    let newest = table.ancestors(head).find(changes);
+    newest.map(|snapshot| snapshot.snapshot_id()).or(head)
 }
 
 /// What a refresh would do.
@@ -148,7 +159,50 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         report.snapshot_id = None;
         return Ok(());
     }
+    for (_, source) in &sources {
+        let id = source.metadata().uuid().to_string();
+        let after = seen.as_ref().and_then(|seen| seen.sources.get(&id));
+        telemetry::table_lag(&run.progress_key(), source, after.copied().flatten());
+    }
+    let heads = sources
+        .iter()
+        .filter_map(|(_, table)| table.current_snapshot());
+    let newest = heads.map(|head| head.timestamp_ms()).max();
+    let measured = Measured::start(run, report, Newest::of(newest));
+    let pinned = Pinned {
+        key,
+        sources,
+        seen,
+        now,
+    };
+    let result = compute(run, &target, pinned, report);
+    let result = result.instrument(measured.span()).await;
+    measured.finish(report, &result);
+    result
+}
 
+/// What a refresh is made from.
+struct Pinned {
+    key: String,
+    sources: Vec<(String, Table)>,
+    seen: Option<Record>,
+    now: Record,
+}
+
+/// Computes the rows in full and puts them in place of those that were there.
+async fn compute(
+    run: &FlowRun<'_>,
+    target: &Table,
+    pinned: Pinned,
+    report: &mut FlowReport,
+) -> Result<()> {
+    let (runner, flow) = (run.runner, run.flow);
+    let Pinned {
+        key,
+        sources,
+        seen,
+        now,
+    } = pinned;
     let mut providers = Providers::new();
     for (id, table) in &sources {
         providers.insert(
@@ -160,7 +214,10 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
     let checks = Checks::new(&runner.definition(flow)?.definition.expectations);
     let frame = checks.flag(&runner.engine, frame).await?;
     let counted = inputs::Counter::default();
-    let written = sink::write_rows(run, &target, frame, &checks, &counted).await;
+    let writing = tracing::info_span!("write", berglake.table = %target.ident());
+    let written = sink::write_rows(run, target, frame, &checks, &counted)
+        .instrument(writing)
+        .await;
     report.expectations = checks.results();
     let sink::Written { files, rows } = written?;
     report.rows_read = sources.iter().map(|(_, table)| live_rows(table)).sum();
@@ -183,13 +240,17 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
             report.status = FlowStatus::Updated;
             report.rows_inserted = rows;
             report.snapshot_id = applied.first().and_then(|applied| applied.snapshot_id());
+            for (_, source) in &sources {
+                let taken = source.metadata().current_snapshot_id();
+                telemetry::table_lag(&run.progress_key(), source, taken);
+            }
             run.committed(report);
             Ok(())
         }
         Err(error) => {
             // Files of a commit with an unknown outcome may be in the table.
             if error.kind() != ErrorKind::UnknownOutcome {
-                discard(&target, &files).await;
+                discard(target, &files).await;
             }
             Err(error)
         }

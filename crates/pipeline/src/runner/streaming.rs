@@ -2,9 +2,11 @@
 
 use berglake_format::Result;
 use berglake_ingest::progress::FlowId;
+use tracing::Instrument;
 
 use super::expectations::Checks;
 use super::inputs::{self, Input};
+use super::telemetry::Measured;
 use super::{FlowRun, append, start, upsert};
 use crate::language::Write;
 use crate::report::FlowReport;
@@ -22,11 +24,16 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         let Some(batch) = next.batch else {
             return start::settle(run, &id, &target, report).await;
         };
-        let result = match run.flow.write {
-            Write::Upsert { .. } => upsert::take(run, &target, batch, &checks, report).await,
-            _ => append::take(run, &target, batch, &checks, report).await,
+        let measured = Measured::start(run, report, batch.newest.clone());
+        let taking = async {
+            match run.flow.write {
+                Write::Upsert { .. } => upsert::take(run, &target, batch, &checks, report).await,
+                _ => append::take(run, &target, batch, &checks, report).await,
+            }
         };
+        let result = taking.instrument(measured.span()).await;
         report.expectations = checks.results();
+        measured.finish(report, &result);
         target = result?;
         run.committed(report);
         if run.is_stopping() {

@@ -230,7 +230,7 @@ pub(super) async fn check(
 fn new_table(config: &Config, wanted: &Wanted<'_>) -> Result<NewTable> {
     let columns =
         schema::from_arrow(wanted.columns).map_err(|error| error.with("table", &wanted.ident))?;
-    let mut properties = new_properties(config, &wanted.ident);
+    let mut properties = config.table_defaults().of(wanted.ident.namespace());
     let mut table = NewTable::new(wanted.ident.clone(), columns);
     if let Some(definition) = wanted.definition {
         let said = definition
@@ -263,17 +263,6 @@ fn new_table(config: &Config, wanted: &Wanted<'_>) -> Result<NewTable> {
     properties.extend(wanted.pins.clone());
     table.properties = properties;
     Ok(table)
-}
-
-fn new_properties(config: &Config, ident: &TableIdent) -> HashMap<String, String> {
-    let layer = ident.namespace().join(".");
-    let layer = config.layers.get(&layer).into_iter().flatten();
-    config
-        .defaults
-        .iter()
-        .chain(layer)
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
 }
 
 async fn create_namespaces(catalog: &dyn Catalog, namespace: &NamespaceIdent) -> Result<()> {

@@ -8,6 +8,7 @@ use berglake_format::commit::Transaction;
 use berglake_format::{Error, Result, Table, failpoint, properties};
 use berglake_ingest::sink::Upsert;
 use futures::StreamExt;
+use tracing::Instrument;
 
 use super::expectations::Checks;
 use super::inputs::{self, Batch};
@@ -97,7 +98,10 @@ pub(super) async fn take(
             .with("flow", &run.flow.name)
             .help("read the source into a streaming table, and that table with AUTO CDC"));
     }
-    let (batches, rows) = collect(run, batch.rows, checks).await?;
+    let collecting = tracing::info_span!("collect", berglake.table = %target.ident());
+    let (batches, rows) = collect(run, batch.rows, checks)
+        .instrument(collecting)
+        .await?;
     let mut upsert = Upsert::new(batches, keys.iter().cloned(), sequence_by.clone())?;
     if let Some(step) = batch.taken.step(rows > 0)? {
         upsert = upsert.with_step(step);

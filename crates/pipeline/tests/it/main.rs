@@ -10,4 +10,5 @@ mod increments;
 mod lake;
 mod mistakes;
 mod recovery;
+mod telemetry;
 mod watch;

@@ -84,6 +84,25 @@ pub(crate) enum Statement {
     },
 }
 
+impl Statement {
+    /// The kind of statement in one word, for measurements.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Query(_) => "select",
+            Self::Explain { .. } => "explain",
+            Self::CreateNamespace { .. } => "create-namespace",
+            Self::DropNamespace { .. } => "drop-namespace",
+            Self::CreateTable(_) => "create-table",
+            Self::DropTable { .. } => "drop-table",
+            Self::Insert { .. } => "insert",
+            Self::ShowTables { .. } | Self::ShowNamespaces { .. } => "show",
+            Self::Describe { .. } | Self::DescribeNamespace(_) => "describe",
+            Self::Use(_) => "use",
+            Self::Set { .. } => "set",
+        }
+    }
+}
+
 /// Splits a text into statements and parses each.
 ///
 /// # Errors

@@ -3,12 +3,10 @@
 mod insert;
 mod show;
 
-use std::collections::HashMap;
-
 use berglake_catalog::NewTable;
 use berglake_format::schema::from_arrow;
 use berglake_format::storage::Location;
-use berglake_format::{Error, ErrorKind, Result};
+use berglake_format::{Error, ErrorKind, NamespaceIdent, Result, Table};
 use datafusion::arrow::datatypes::{Field, Schema as ArrowSchema};
 use datafusion::sql::sqlparser::ast::ObjectName;
 
@@ -62,11 +60,7 @@ async fn create_namespace(
     if_not_exists: bool,
     comment: Option<String>,
 ) -> Result<QueryOutput> {
-    let settings = session.settings();
-    let namespace = session
-        .resolver(&settings)
-        .find_namespace(&parts(name)?)
-        .await?;
+    let namespace = find_namespace(session, name).await?;
     let properties = comment
         .into_iter()
         .map(|comment| ("comment".to_string(), comment))
@@ -76,13 +70,8 @@ async fn create_namespace(
         .catalog()
         .create_namespace(&namespace, properties)
         .await;
-    match created {
-        Err(error) if if_not_exists && error.kind() == ErrorKind::AlreadyExists => {
-            Ok(QueryOutput::nothing())
-        }
-        Err(error) => Err(error),
-        Ok(()) => Ok(QueryOutput::nothing()),
-    }
+    unless(if_not_exists, ErrorKind::AlreadyExists, created)?;
+    Ok(QueryOutput::nothing())
 }
 
 async fn drop_namespace(
@@ -90,18 +79,10 @@ async fn drop_namespace(
     name: &ObjectName,
     if_exists: bool,
 ) -> Result<QueryOutput> {
-    let settings = session.settings();
-    let namespace = session
-        .resolver(&settings)
-        .find_namespace(&parts(name)?)
-        .await?;
-    match session.engine().catalog().drop_namespace(&namespace).await {
-        Err(error) if if_exists && error.kind() == ErrorKind::NotFound => {
-            Ok(QueryOutput::nothing())
-        }
-        Err(error) => Err(error),
-        Ok(()) => Ok(QueryOutput::nothing()),
-    }
+    let namespace = find_namespace(session, name).await?;
+    let dropped = session.engine().catalog().drop_namespace(&namespace).await;
+    unless(if_exists, ErrorKind::NotFound, dropped)?;
+    Ok(QueryOutput::nothing())
 }
 
 async fn create_table(session: &Session, mut create: CreateTable) -> Result<QueryOutput> {
@@ -114,15 +95,9 @@ async fn create_table(session: &Session, mut create: CreateTable) -> Result<Quer
     if create.if_not_exists && catalog.table_exists(&ident).await? {
         return Ok(QueryOutput::nothing());
     }
-    let defaults: HashMap<&str, &str> = session
-        .engine()
-        .new_tables()
-        .of(ident.namespace())
-        .collect();
-    for (key, value) in defaults {
-        let property = create.properties.entry(key.to_string());
-        property.or_insert_with(|| value.to_string());
-    }
+    let mut properties = session.engine().table_defaults().of(ident.namespace());
+    properties.extend(std::mem::take(&mut create.properties));
+    create.properties = properties;
     let format_version = create.take_format_version()?;
     let source = match create.query.take() {
         Some(query) => Some(session.plan(query).await?),
@@ -155,13 +130,9 @@ async fn create_table(session: &Session, mut create: CreateTable) -> Result<Quer
         format_version,
         ..NewTable::new(ident.clone(), schema)
     };
-    let table = match catalog.create_table(new).await {
-        Err(error) if create.if_not_exists && error.kind() == ErrorKind::AlreadyExists => {
-            return Ok(QueryOutput::nothing());
-        }
-        other => other?,
-    };
-    let Some(frame) = source else {
+    let created = catalog.create_table(new).await;
+    let created = unless(create.if_not_exists, ErrorKind::AlreadyExists, created)?;
+    let (Some(table), Some(frame)) = (created, source) else {
         return Ok(QueryOutput::nothing());
     };
     match insert::append(session, &table, frame, &[]).await {
@@ -183,14 +154,11 @@ async fn drop_table(
     if_exists: bool,
     purge: bool,
 ) -> Result<QueryOutput> {
-    let settings = session.settings();
-    let table = match session.resolver(&settings).find_table(&parts(name)?).await {
-        Err(error) if if_exists && error.kind() == ErrorKind::NotFound => {
-            return Ok(QueryOutput::nothing());
-        }
-        other => other?,
+    let found = find_table(session, name).await;
+    let Some(table) = unless(if_exists, ErrorKind::NotFound, found)? else {
+        return Ok(QueryOutput::nothing());
     };
-    may_write(&table, settings.force_write)?;
+    may_write(&table, session.settings().force_write)?;
     session
         .engine()
         .catalog()
@@ -199,9 +167,31 @@ async fn drop_table(
     Ok(QueryOutput::nothing())
 }
 
+/// The namespace that a name stands for in this session.
+async fn find_namespace(session: &Session, name: &ObjectName) -> Result<NamespaceIdent> {
+    let settings = session.settings();
+    let resolver = session.resolver(&settings);
+    resolver.find_namespace(&parts(name)?).await
+}
+
+/// The table that a name stands for in this session.
+async fn find_table(session: &Session, name: &ObjectName) -> Result<Table> {
+    let settings = session.settings();
+    let mut resolver = session.resolver(&settings);
+    resolver.find_table(&parts(name)?).await
+}
+
+/// What was done, or nothing where an error of this kind is one that the statement puts up with.
+fn unless<T>(tolerated: bool, kind: ErrorKind, result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if tolerated && error.kind() == kind => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// A pipeline's tables are written by the pipeline: rows from elsewhere would be lost at its next full
 /// refresh, or counted twice.
-fn may_write(table: &berglake_format::Table, forced: bool) -> Result<()> {
+fn may_write(table: &Table, forced: bool) -> Result<()> {
     match table.metadata().properties().get(OWNER) {
         Some(pipeline) if !forced => Err(Error::invalid(format!(
             "the table is written by the pipeline {pipeline:?}"

@@ -1,27 +1,23 @@
 //! `SHOW` and `DESCRIBE`.
 
-use berglake_format::{Error, Result};
+use berglake_format::{Error, NamespaceIdent, Result};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use iceberg::spec::{FormatVersion, Transform};
 
 use crate::output::QueryOutput;
 use crate::session::Session;
-use crate::sql::{parts, type_name};
+use crate::sql::type_name;
+
+use super::{find_namespace, find_table};
 
 pub(super) async fn tables(
     session: &Session,
     namespace: Option<&ObjectName>,
     pattern: Option<&str>,
 ) -> Result<QueryOutput> {
-    let settings = session.settings();
     let namespace = match namespace {
-        Some(name) => {
-            session
-                .resolver(&settings)
-                .find_namespace(&parts(name)?)
-                .await?
-        }
-        None => berglake_format::NamespaceIdent::from_vec(settings.namespace.clone())?,
+        Some(name) => find_namespace(session, name).await?,
+        None => NamespaceIdent::from_vec(session.settings().namespace)?,
     };
     let tables = session.engine().catalog().list_tables(&namespace).await?;
     let rows: Vec<Vec<String>> = tables
@@ -37,14 +33,8 @@ pub(super) async fn namespaces(
     parent: Option<&ObjectName>,
     pattern: Option<&str>,
 ) -> Result<QueryOutput> {
-    let settings = session.settings();
     let parent = match parent {
-        Some(name) => Some(
-            session
-                .resolver(&settings)
-                .find_namespace(&parts(name)?)
-                .await?,
-        ),
+        Some(name) => Some(find_namespace(session, name).await?),
         None => None,
     };
     let namespaces = session
@@ -83,11 +73,7 @@ pub(super) async fn describe(
     name: &ObjectName,
     extended: bool,
 ) -> Result<QueryOutput> {
-    let settings = session.settings();
-    let table = session
-        .resolver(&settings)
-        .find_table(&parts(name)?)
-        .await?;
+    let table = find_table(session, name).await?;
     let metadata = table.metadata();
     let schema = table.schema();
     let row = |a: &str, b: &str, c: &str| vec![a.to_string(), b.to_string(), c.to_string()];
@@ -168,11 +154,7 @@ pub(super) async fn describe_namespace(
     session: &Session,
     name: &ObjectName,
 ) -> Result<QueryOutput> {
-    let settings = session.settings();
-    let namespace = session
-        .resolver(&settings)
-        .find_namespace(&parts(name)?)
-        .await?;
+    let namespace = find_namespace(session, name).await?;
     let properties = session
         .engine()
         .catalog()

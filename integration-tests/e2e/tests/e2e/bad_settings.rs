@@ -55,11 +55,14 @@ fn wrong_credentials_of_the_store_are_said() {
 #[test]
 fn a_bucket_that_is_not_there_is_said() {
     run(async {
-        let (mut lake, _catalog) = Lake::shared().await;
+        let (minio, postgres) = (Minio::shared().await, Postgres::shared().await);
+        let mut lake = Lake::new(minio, postgres).await;
         lake.set(
             "BERGLAKE_STORAGE__WAREHOUSE",
             "s3://no-such-bucket/warehouse",
         );
+        // The warehouse is the catalog's, so it has to be told too.
+        let _catalog = lake.serve("catalog").await;
         let (code, text) = refused(&lake).await;
         assert_eq!(code, 3, "{text}");
         assert!(text.contains("no-such-bucket"), "{text}");

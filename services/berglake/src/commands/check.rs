@@ -1,6 +1,8 @@
 //! `berglake check`
 
+use berglake_catalog::Catalog;
 use berglake_format::Result;
+use berglake_format::storage::Storage;
 use berglake_host::{Lake, probe};
 use serde::Serialize;
 
@@ -108,6 +110,16 @@ pub(crate) async fn run(global: &Global) -> Outcome {
     outcome
 }
 
+/// The storage of the warehouse. A REST catalog may hand out how to reach it, and does so with tables.
+async fn warehouse_storage(lake: &Lake, catalog: &dyn Catalog) -> Result<Storage> {
+    if lake.project.config.is_rest_catalog()
+        && let Some(ident) = super::all_tables(catalog).await?.first()
+    {
+        return Ok(catalog.load(ident).await?.storage().clone());
+    }
+    Ok(lake.storage.clone())
+}
+
 async fn take(lake: &Lake, checks: &mut Checks) -> Outcome {
     let config = &lake.project.config;
     let uri = berglake_pipeline::config::mask_url(config.catalog_uri.reveal());
@@ -118,9 +130,11 @@ async fn take(lake: &Lake, checks: &mut Checks) -> Outcome {
             Ok((catalog, format!("reached, {namespaces} namespaces")))
         })
         .await?;
+    let warehouse = catalog.warehouse().to_string();
     checks
-        .step("storage", &config.warehouse, async {
-            probe::store(&lake.storage, catalog.warehouse(), &lake.environment).await?;
+        .step("storage", &warehouse, async {
+            let storage = warehouse_storage(lake, catalog.as_ref()).await?;
+            probe::store(&storage, catalog.warehouse(), &lake.environment).await?;
             Ok((
                 (),
                 "a file was written, read, listed and deleted".to_string(),

@@ -2,7 +2,6 @@
 
 use berglake_catalog::Catalog;
 use berglake_format::deletes::DeleteLoader;
-use berglake_format::storage::Storage;
 use berglake_format::{Error, Result, Table};
 use berglake_pipeline::config::mask_url;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -61,7 +60,7 @@ pub(crate) async fn run(global: &Global, name: Option<&str>) -> Outcome {
     let catalog = compose::catalog_to_read(&lake).await?;
     let mut tables = Vec::new();
     for table in selected(catalog.as_ref(), name).await? {
-        tables.push(describe(&lake.storage, &table).await?);
+        tables.push(describe(&table).await?);
     }
     let config = &lake.project.config;
     let version = config.defaults.get("format-version");
@@ -95,7 +94,7 @@ async fn selected(catalog: &dyn Catalog, name: Option<&str>) -> Result<Vec<Table
     Ok(tables)
 }
 
-async fn describe(storage: &Storage, table: &Table) -> Result<TableInfo> {
+async fn describe(table: &Table) -> Result<TableInfo> {
     let metadata = table.metadata();
     let plan = table.scan().plan().await?;
     let files = plan.tasks.len();
@@ -108,7 +107,7 @@ async fn describe(storage: &Storage, table: &Table) -> Result<TableInfo> {
         snapshots: metadata.snapshots().len(),
         latest_snapshot_id: metadata.current_snapshot_id(),
         last_updated: time(metadata.last_updated_ms()),
-        rows: live_rows(storage, table, &plan.tasks).await?,
+        rows: live_rows(table, &plan.tasks).await?,
         files,
         delete_files: plan.metrics.delete_files,
         total_size,
@@ -117,16 +116,12 @@ async fn describe(storage: &Storage, table: &Table) -> Result<TableInfo> {
 }
 
 /// Rows that a reader sees: those of the data files without those that are deleted by position.
-async fn live_rows(
-    storage: &Storage,
-    table: &Table,
-    tasks: &[berglake_format::plan::ScanTask],
-) -> Result<u64> {
+async fn live_rows(table: &Table, tasks: &[berglake_format::plan::ScanTask]) -> Result<u64> {
     if tasks.iter().any(|task| !task.equality_deletes.is_empty()) {
         // Which rows an equality delete hits is known only by reading them.
         return counted(table).await;
     }
-    let loader = DeleteLoader::new(storage.clone());
+    let loader = DeleteLoader::new(table.storage().clone());
     let live = |task| {
         let loader = loader.clone();
         async move { live_rows_of(&loader, task).await }

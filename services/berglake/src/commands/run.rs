@@ -16,7 +16,7 @@ pub(crate) async fn run(global: &Global, arguments: &RunArguments) -> Outcome {
     lake.runner(&fresh)?;
     let catalog = compose::catalog(&lake).await?;
     let runner = lake.runner(&catalog)?;
-    let observer = progress::observer();
+    let observer = progress::observer(runner.pipeline());
     let report = runner
         .run(&super::options(&arguments.selection), observer.as_ref())
         .await?;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use berglake_host::{Host, Role, signals};
+use berglake_host::signals::Signals;
+use berglake_host::{Host, Role};
 
 use crate::cli::{Global, Output, RoleName};
 use crate::compose;
@@ -17,6 +18,7 @@ pub(crate) async fn up(global: &Global) -> Outcome {
         RoleName::Bronze,
         RoleName::Silver,
         RoleName::Gold,
+        RoleName::Maintenance,
     ];
     // A catalog that is served elsewhere is not served again.
     if compose::lake(global)?.project.config.is_rest_catalog() {
@@ -37,11 +39,14 @@ fn role(name: RoleName) -> Arc<dyn Role> {
         RoleName::Silver => Arc::new(berglake_service_silver::role()),
         RoleName::Gold => Arc::new(berglake_service_gold::role()),
         RoleName::Query => Arc::new(berglake_service_query::role()),
+        RoleName::Maintenance => Arc::new(berglake_service_maintenance::role()),
     }
 }
 
 async fn run(global: &Global, names: &[RoleName]) -> Outcome {
     let output = super::output_of(global, &[Output::Table, Output::Json])?;
+    // Before anybody can know that the process is there.
+    let signals = Signals::listen();
     let lake = compose::lake(global)?;
     let project = lake.project.config.name.clone();
     let roles = names.iter().copied().map(role).collect();
@@ -60,7 +65,7 @@ async fn run(global: &Global, names: &[RoleName]) -> Outcome {
     }
     out.flush()?;
     let stop = host.stop_token();
-    match signals::until_signalled(&stop, host.run(metrics)).await {
+    match signals.govern(&stop, host.run(metrics)).await {
         Some(outcome) => outcome.map_err(Failure::opening),
         None => Err(Failure::Interrupted),
     }
@@ -68,5 +73,8 @@ async fn run(global: &Global, names: &[RoleName]) -> Outcome {
 
 /// The metrics of this process, as Prometheus reads them.
 fn metrics() -> String {
-    String::new()
+    berglake_telemetry::metrics::prometheus_text().unwrap_or_else(|error| {
+        tracing::error!(%error, "the metrics cannot be shown");
+        String::new()
+    })
 }

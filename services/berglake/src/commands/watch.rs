@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use berglake_host::signals;
+use berglake_host::signals::Signals;
 use berglake_pipeline::Observer;
 use berglake_pipeline::report::{FlowReport, FlowStatus};
 use berglake_pipeline::watch::{FlowState, Selection, Watch, WatchObserver};
@@ -18,6 +18,7 @@ use crate::render::progress::summary;
 
 pub(crate) async fn run(global: &Global, layer: Option<&str>) -> Outcome {
     let output = super::output_of(global, &[Output::Table, Output::Json])?;
+    let signals = Signals::listen();
     let lake = compose::lake(global)?;
     // Pipelines that do not parse make no catalog: it is opened only after they are read.
     let fresh = compose::catalog_to_read(&lake).await?;
@@ -39,7 +40,7 @@ pub(crate) async fn run(global: &Global, layer: Option<&str>) -> Outcome {
             () = stop.cancelled() => tokio::time::timeout(grace, watching).await.is_ok(),
         }
     };
-    match signals::until_signalled(&stop, work).await {
+    match signals.govern(&stop, work).await {
         Some(true) => Ok(()),
         // What was in flight is abandoned, and done again by the next run.
         Some(false) | None => Err(Failure::Interrupted),

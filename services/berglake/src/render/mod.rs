@@ -1,5 +1,6 @@
 //! What results look like: rows as table, CSV, JSON and Arrow; plans, reports and sizes for people.
 
+pub(crate) mod labels;
 pub(crate) mod layout;
 pub(crate) mod progress;
 pub(crate) mod report;

@@ -6,9 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use berglake_pipeline::Observer;
+use berglake_pipeline::language::Pipeline;
 use berglake_pipeline::report::{FlowReport, FlowStatus};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::labels::Labels;
 use super::{count, duration};
 
 /// What a flow did, in a few words.
@@ -39,6 +41,7 @@ pub(crate) fn summary(report: &FlowReport) -> String {
 struct Bars {
     all: MultiProgress,
     flows: Mutex<HashMap<String, ProgressBar>>,
+    labels: Labels,
 }
 
 impl Observer for Bars {
@@ -47,7 +50,7 @@ impl Observer for Bars {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}  {msg}") {
             bar.set_style(style);
         }
-        bar.set_prefix(target.to_string());
+        bar.set_prefix(self.labels.label(flow, target));
         bar.enable_steady_tick(Duration::from_millis(100));
         self.flows
             .lock()
@@ -76,26 +79,30 @@ impl Observer for Bars {
 }
 
 /// Says what ends, one line each.
-struct Lines;
+struct Lines(Labels);
 
 impl Observer for Lines {
-    fn flow_started(&self, _flow: &str, target: &str) {
-        let _ = writeln!(std::io::stderr(), "{target}: running");
+    fn flow_started(&self, flow: &str, target: &str) {
+        let label = self.0.label(flow, target);
+        let _ = writeln!(std::io::stderr(), "{label}: running");
     }
 
     fn flow_finished(&self, report: &FlowReport) {
-        let _ = writeln!(std::io::stderr(), "{}: {}", report.target, summary(report));
+        let label = self.0.label(&report.flow, &report.target);
+        let _ = writeln!(std::io::stderr(), "{label}: {}", summary(report));
     }
 }
 
 /// What fits the terminal, or that there is none.
-pub(crate) fn observer() -> Box<dyn Observer> {
+pub(crate) fn observer(pipeline: &Pipeline) -> Box<dyn Observer> {
+    let labels = Labels::of(pipeline.flows().iter().map(|flow| flow.target.to_string()));
     if std::io::stderr().is_terminal() {
         Box::new(Bars {
             all: MultiProgress::new(),
             flows: Mutex::default(),
+            labels,
         })
     } else {
-        Box::new(Lines)
+        Box::new(Lines(labels))
     }
 }

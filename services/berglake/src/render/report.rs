@@ -4,6 +4,7 @@ use berglake_pipeline::report::{
     FlowKind, FlowPlan, FlowReport, FlowStatus, PlannedAction, RunPlan, RunReport,
 };
 
+use super::labels::Labels;
 use super::layout::{Column, printable, table};
 use super::{count, duration};
 
@@ -26,7 +27,13 @@ fn status(status: FlowStatus) -> &'static str {
 
 /// What a run would do.
 pub(crate) fn plan(plan: &RunPlan) -> String {
-    let rows: Vec<Vec<String>> = plan.flows.iter().map(plan_row).collect();
+    let labels = Labels::of(plan.flows.iter().map(|flow| flow.target.clone()));
+    let label = |flow: &FlowPlan| labels.label(&flow.flow, &flow.target);
+    let rows: Vec<Vec<String>> = plan
+        .flows
+        .iter()
+        .map(|flow| plan_row(label(flow), flow))
+        .collect();
     let mut text = format!("pipeline {}\n\n", plan.pipeline);
     text += &table(
         ["table", "how", "action", "reads"]
@@ -36,14 +43,14 @@ pub(crate) fn plan(plan: &RunPlan) -> String {
     );
     for flow in &plan.flows {
         if let PlannedAction::Blocked { reason } = &flow.action {
-            text += &format!("\n{}: blocked: {reason}\n", flow.target);
+            text += &format!("\n{}: blocked: {reason}\n", label(flow));
         }
     }
     let reasons: Vec<String> = plan
         .flows
         .iter()
         .filter(|flow| !flow.reason.is_empty())
-        .map(|flow| format!("  {}: {}\n", flow.target, flow.reason))
+        .map(|flow| format!("  {}: {}\n", label(flow), flow.reason))
         .collect();
     if !reasons.is_empty() {
         text += &format!("\nwhy so\n{}", reasons.concat());
@@ -51,7 +58,7 @@ pub(crate) fn plan(plan: &RunPlan) -> String {
     text
 }
 
-fn plan_row(flow: &FlowPlan) -> Vec<String> {
+fn plan_row(label: String, flow: &FlowPlan) -> Vec<String> {
     let (action, reads) = match &flow.action {
         PlannedAction::Create { reads } => ("create", reads.as_str()),
         PlannedAction::Update { reads } => ("update", reads.as_str()),
@@ -59,7 +66,7 @@ fn plan_row(flow: &FlowPlan) -> Vec<String> {
         PlannedAction::Blocked { .. } => ("blocked", ""),
     };
     vec![
-        flow.target.clone(),
+        label,
         kind(flow.kind).to_string(),
         action.to_string(),
         printable(reads),
@@ -80,12 +87,14 @@ pub(crate) fn run(report: &RunReport) -> String {
         Column::right("dead letters"),
         Column::right("time"),
     ];
+    let labels = Labels::of(report.flows.iter().map(|flow| flow.target.clone()));
+    let label = |flow: &FlowReport| labels.label(&flow.flow, &flow.target);
     let rows: Vec<Vec<String>> = report
         .flows
         .iter()
         .map(|flow| {
             vec![
-                flow.target.clone(),
+                label(flow),
                 kind(flow.kind).to_string(),
                 status(flow.status).to_string(),
                 count(flow.rows_read),
@@ -104,29 +113,29 @@ pub(crate) fn run(report: &RunReport) -> String {
         duration(report.elapsed_ms)
     );
     text += &table(columns, &rows);
-    text += &expectations(&report.flows);
+    text += &expectations(&report.flows, &labels);
     for flow in &report.flows {
         for warning in &flow.warnings {
-            text += &format!("\nwarning: {}: {warning}\n", flow.target);
+            text += &format!("\nwarning: {}: {warning}\n", label(flow));
         }
         if let Some(error) = &flow.error {
             let what = match flow.status {
                 FlowStatus::Skipped => "skipped",
                 _ => "failed",
             };
-            text += &format!("\n{what}: {}: {error}\n", flow.target);
+            text += &format!("\n{what}: {}: {error}\n", label(flow));
         }
     }
     text
 }
 
-fn expectations(flows: &[FlowReport]) -> String {
+fn expectations(flows: &[FlowReport], labels: &Labels) -> String {
     let rows: Vec<Vec<String>> = flows
         .iter()
         .flat_map(|flow| flow.expectations.iter().map(move |result| (flow, result)))
         .map(|(flow, result)| {
             vec![
-                flow.target.clone(),
+                labels.label(&flow.flow, &flow.target),
                 result.name.clone(),
                 result.action.clone(),
                 count(result.passed),

@@ -10,6 +10,7 @@
 mod bad_input;
 mod catalog_server;
 mod check;
+mod collector;
 mod commands;
 mod dependencies;
 mod documents;
@@ -19,4 +20,5 @@ mod killed_services;
 mod maintain;
 mod prompt;
 mod support;
+mod telemetry;
 mod up;

@@ -1,5 +1,7 @@
 //! `berglake maintain`
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::Project;
@@ -11,6 +13,7 @@ CREATE OR REFRESH STREAMING TABLE bronze.raw
 CREATE OR REFRESH STREAMING TABLE silver.clean;
 CREATE FLOW clean AS AUTO CDC INTO silver.clean FROM STREAM(bronze.raw) KEYS (k) SEQUENCE BY v
   COLUMNS (k, v) STORED AS SCD TYPE 1;
+CREATE OR REFRESH MATERIALIZED VIEW gold.counted AS SELECT count(*) AS n FROM bronze.raw;
 ";
 
 fn project(files: usize) -> Project {
@@ -33,7 +36,7 @@ fn a_plan_changes_nothing_and_a_run_does_what_it_says() {
     let project = project(6);
     let plan = json(&project, &["maintain", "plan"]);
     let tables = plan["tables"].as_array().unwrap();
-    assert_eq!(tables.len(), 2);
+    assert_eq!(tables.len(), 3);
     assert_eq!(tables[0]["table"], "bronze.raw");
     let groups = &tables[0]["compact"]["done"]["groups"];
     assert_eq!(groups[0]["files"].as_array().unwrap().len(), 6);
@@ -59,10 +62,13 @@ fn a_plan_changes_nothing_and_a_run_does_what_it_says() {
     );
     let files = project.rows("SELECT count(*) AS n FROM bronze.raw$files");
     assert_eq!(files[0]["n"], 1);
-    // Nothing is new to the flow that reads the table.
+    // Nothing is new to the flows that read the table.
     let run = json(&project, &["run"]);
     for flow in run["flows"].as_array().unwrap() {
         assert_eq!(flow["rows_read"].as_u64().unwrap_or(0), 0, "{flow}");
+        if flow["target"] == "gold.counted" {
+            assert_eq!(flow["status"], "up-to-date", "{flow}");
+        }
     }
 }
 
@@ -121,5 +127,48 @@ fn what_is_asked_for_wrongly_is_an_error_that_says_so() {
         assert_eq!(ran.code, Some(code), "{arguments:?}: {}", ran.stderr);
         let said = format!("{}{}", ran.stdout, ran.stderr);
         assert!(said.contains(message), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn the_role_maintains_tables_on_its_schedules_while_flows_follow_their_files() {
+    let mut project = project(6);
+    for (variable, value) in [
+        // Cron expressions with seconds: every second.
+        ("BERGLAKE_MAINTENANCE__COMPACT", "* * * * * *"),
+        ("BERGLAKE_MAINTENANCE__EXPIRE", "* * * * * *"),
+    ] {
+        project = project.env(variable, value);
+    }
+    let running = project.serve(&["up"]);
+    running.ready("query");
+    let until = |sql: &str, expected: &str| {
+        let mut last = String::new();
+        for _ in 0..1_200 {
+            let (_, body) = running.sql(sql, "csv");
+            last = String::from_utf8(body).unwrap();
+            if last.lines().nth(1) == Some(expected) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{sql} does not become {expected}: {last}");
+    };
+    until("SELECT count(*) AS n FROM bronze.raw$files", "1");
+    // Files keep coming while they are compacted away.
+    for i in 6..14 {
+        let text = format!("{{\"k\": {i}, \"v\": 1}}\n{{\"k\": 0, \"v\": {i}}}\n");
+        project.write(&format!("data/{i}.ndjson"), &text);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    until("SELECT count(*) AS n FROM bronze.raw", "28");
+    until("SELECT count(*) AS n FROM silver.clean", "14");
+    until("SELECT v FROM silver.clean WHERE k = 0", "13");
+    until("SELECT n FROM gold.counted", "28");
+    let errors = running.stop();
+    assert!(!errors.contains("panicked"), "{errors}");
+    let again = json(&project, &["run"]);
+    for flow in again["flows"].as_array().unwrap() {
+        assert_eq!(flow["status"], "up-to-date", "{flow}");
     }
 }

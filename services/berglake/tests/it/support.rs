@@ -133,7 +133,7 @@ impl Project {
         // What the machine has set must not decide what a test sees.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if ["BERGLAKE_", "AWS_", "XDG_", "RUST_", "PG"]
+            if ["BERGLAKE_", "AWS_", "OTEL_", "XDG_", "RUST_", "PG"]
                 .iter()
                 .any(|prefix| text.starts_with(prefix))
             {

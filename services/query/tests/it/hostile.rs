@@ -43,7 +43,7 @@ async fn bodies_that_make_no_sense_are_refused_and_change_nothing() {
         (
             "text/plain",
             b"WITH x AS (SELECT 1) INSERT INTO shop.orders SELECT 1, 'x', 1".to_vec(),
-            400,
+            501,
         ),
         (
             "text/plain",

@@ -87,11 +87,18 @@ pub(super) async fn load(
     FromState(state): FromState<Arc<State>>,
     NamespacePath(namespace): NamespacePath,
 ) -> Result<Json<GetNamespaceResponse>, ApiError> {
-    let properties = state
+    let mut properties = state
         .catalog
         .load_namespace(&namespace)
         .await
         .map_err(failed(&namespace))?;
+    // As Java's catalogs do. Trino puts new tables below it; without it, it asks for a table at once
+    // and refuses that, since its folder has a file already.
+    if let Ok(location) = state.catalog.namespace_location(&namespace, &properties) {
+        properties
+            .entry("location".to_string())
+            .or_insert_with(|| location.to_string());
+    }
     Ok(Json(GetNamespaceResponse {
         namespace,
         properties,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Server;
+use super::{Answer, Server};
 
 pub async fn suite(server: &Server) {
     create_load_and_drop(server).await;
@@ -12,6 +12,17 @@ pub async fn suite(server: &Server) {
     names(server).await;
 }
 
+/// Engines that choose the folders of tables themselves do so below the namespace's, so that it is told
+/// whether it was set or not.
+fn without_location(mut answer: Answer) -> Answer {
+    let name = answer.body["namespace"][0].as_str().unwrap().to_string();
+    let properties = answer.body["properties"].as_object_mut().unwrap();
+    let location = properties.remove("location").unwrap();
+    let location = location.as_str().unwrap();
+    assert!(location.ends_with(&format!("/{name}")), "{location}");
+    answer
+}
+
 async fn create_load_and_drop(server: &Server) {
     let body = json!({"namespace": ["ns"], "properties": {"owner": "ann"}});
     let answer = server.post("/v1/namespaces", body.clone()).await;
@@ -19,7 +30,7 @@ async fn create_load_and_drop(server: &Server) {
     let again = server.post("/v1/namespaces", body.clone()).await;
     again.is_error(409, "AlreadyExistsException");
 
-    let answer = server.get("/v1/namespaces/ns").await;
+    let answer = without_location(server.get("/v1/namespaces/ns").await);
     assert_eq!((answer.status.as_u16(), &answer.body), (200, &body));
     assert_eq!(server.head("/v1/namespaces/ns").await, 204);
 
@@ -95,7 +106,7 @@ async fn properties(server: &Server) {
         answer.body,
         json!({"updated": ["b"], "removed": ["a"], "missing": ["x"]})
     );
-    let answer = server.get("/v1/namespaces/props").await;
+    let answer = without_location(server.get("/v1/namespaces/props").await);
     assert_eq!(answer.body["properties"], json!({"b": "3"}));
     let both = change(json!({"updates": {"b": "1"}, "removals": ["b"]})).await;
     both.is_error(422, "UnprocessableEntityException");

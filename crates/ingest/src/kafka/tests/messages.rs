@@ -120,6 +120,7 @@ fn what_a_message_carries_becomes_columns_where_it_is_asked_for() {
     let MessageBatch {
         batch,
         dead_letters,
+        ..
     } = decoder.take().unwrap().unwrap();
     let column = |name: &str| batch.column_by_name(name).unwrap().clone();
     let keys = column("_key");
