@@ -157,7 +157,8 @@ fn an_address_that_is_taken_is_named() {
         .unwrap()
         .to_owned();
     let setting = format!("query.listen={address}");
-    let ran = project.run(&["--set", &setting, "up"]);
+    let free = "catalog.server.listen=127.0.0.1:0";
+    let ran = project.run(&["--set", free, "--set", &setting, "up"]);
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     assert!(ran.stderr.contains(&address), "{}", ran.stderr);
     assert!(
