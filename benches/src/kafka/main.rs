@@ -118,7 +118,7 @@ fn record(n: u64) -> Vec<u8> {
         (chance >> 16) % 1_000,
         1 + (chance >> 24) % 28,
         1 + (chance >> 24) % 28,
-        chance % 2 == 0,
+        chance.is_multiple_of(2),
         chance % 5,
         chance % 4,
     )

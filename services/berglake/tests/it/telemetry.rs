@@ -237,7 +237,10 @@ fn a_trace_goes_on_in_the_catalogs_server_and_its_requests_are_measured() {
     let attempt = child(&spans, commit, "commit request");
     let request = child_of_kind(&spans, attempt, SpanKind::Client);
     assert!(request.name.starts_with("POST /v1/"), "{request:#?}");
-    assert_eq!(text(&request.attributes, "http.response.status_code").unwrap(), "204");
+    assert_eq!(
+        text(&request.attributes, "http.response.status_code").unwrap(),
+        "204"
+    );
     let answer = child_of_kind(&spans, request, SpanKind::Server);
     let route = text(&answer.attributes, "http.route").unwrap();
     assert!(route.ends_with("/transactions/commit"), "{answer:#?}");
@@ -247,8 +250,14 @@ fn a_trace_goes_on_in_the_catalogs_server_and_its_requests_are_measured() {
     });
     // The dead letters and the rows are one commit, and so is each of the two other tables.
     let counted = counted.unwrap_or_else(|| panic!("{metrics}"));
-    assert!(counted.contains("http_response_status_code=\"204\""), "{counted}");
-    assert!(!collector.everything().contains("hunter2"), "a secret is exported");
+    assert!(
+        counted.contains("http_response_status_code=\"204\""),
+        "{counted}"
+    );
+    assert!(
+        !collector.everything().contains("hunter2"),
+        "a secret is exported"
+    );
 }
 
 #[test]
