@@ -9,9 +9,13 @@
 )]
 
 mod bad_settings;
+mod example;
 mod faults;
 mod harness;
+mod health;
 mod kafka_source;
 mod load;
+mod movies;
+mod sales;
 mod servers_are_real;
 mod trino_and_berglake;

@@ -57,7 +57,12 @@ impl Trino {
 
     /// Makes a catalog of a lake's REST catalog and gives its name.
     pub async fn attach(&self, lake: &Lake) -> String {
-        let name = lake.name().to_string();
+        self.attach_as(lake, lake.name()).await
+    }
+
+    /// As [`attach`](Self::attach), under a name that statements have to find.
+    pub async fn attach_as(&self, lake: &Lake, name: &str) -> String {
+        let name = name.to_string();
         let settings = [
             ("iceberg.catalog.type", "rest".to_string()),
             ("iceberg.rest-catalog.uri", lake.catalog_url()),
