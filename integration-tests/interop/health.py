@@ -152,7 +152,7 @@ def daily(samples: Iterable[Row]) -> list[Row]:
 
 def weekly(samples: Iterable[Row]) -> list[Row]:
     rows = []
-    monday_of = lambda day: day - timedelta(days=day.weekday())  # noqa: E731
+    monday_of = lambda day: day - timedelta(days=day.weekday())
     for (user, kind, monday), group in by_window(samples, monday_of).items():
         year, week, _ = monday.isocalendar()
         rows.append(

@@ -66,7 +66,9 @@ def blocks(language: str, containing: str) -> list[str]:
 
 
 def at(server: RestServer, block: str) -> str:
-    return block.replace("http://localhost:8181", server.uri).replace("TOKEN_OF_YOURS", server.token)
+    return block.replace("http://localhost:8181", server.uri).replace(
+        "TOKEN_OF_YOURS", server.token
+    )
 
 
 # berglake
@@ -106,7 +108,7 @@ def test_pyiceberg_reads_what_berglake_wrote(project: Project, films: str) -> No
 def test_the_guide_shows_pyiceberg_how_to_connect(server: RestServer, films: str) -> None:
     (block,) = blocks("python", "load_catalog")
     names: dict[str, Any] = {}
-    exec(at(server, block), names)
+    exec(at(server, block), names)  # noqa: S102 - it is the page that is tested
     assert_same(names["catalog"].load_table(films).scan().to_arrow().to_pylist(), FILMS)
 
 
@@ -154,9 +156,7 @@ def test_pyiceberg_creates_fills_and_evolves_a_table_that_berglake_reads(project
 
 
 @pytest.fixture(scope="module")
-def duck(
-    server: RestServer, tmp_path_factory: pytest.TempPathFactory
-) -> duckdb.DuckDBPyConnection:
+def duck(server: RestServer, tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
     connection = duckdb_with_iceberg(tmp_path_factory.mktemp("duckdb"), None)
     kind = "S3" if server.s3 else "files"
     (block,) = [b for b in blocks("sql", "ENDPOINT") if f"-- {kind}" in b]
@@ -176,7 +176,9 @@ def test_duckdb_creates_fills_and_changes_a_table_that_berglake_reads(
     server: RestServer, project: Project, duck: duckdb.DuckDBPyConnection
 ) -> None:
     duck.execute("CREATE SCHEMA lake.duck")
-    duck.execute("CREATE TABLE lake.duck.films (id BIGINT, title VARCHAR, rating DOUBLE, released DATE)")
+    duck.execute(
+        "CREATE TABLE lake.duck.films (id BIGINT, title VARCHAR, rating DOUBLE, released DATE)"
+    )
     duck.execute(f"INSERT INTO lake.duck.films VALUES {VALUES}")
     assert_same(project.rows("SELECT * FROM duck.films"), FILMS)
 
@@ -260,7 +262,9 @@ def test_spark_creates_fills_changes_and_alters_a_table_that_berglake_reads(
     del expected[3]
     assert_same(project.rows(f"SELECT * FROM {ours}"), expected.values())
     # It was merge-on-read: the deletes are files of their own, which berglake has applied.
-    deletes = project.rows(f'SELECT file_format FROM {ours.replace(".", ".`")}$files` WHERE content = 1')
+    deletes = project.rows(
+        f"SELECT file_format FROM {ours.replace('.', '.`')}$files` WHERE content = 1"
+    )
     assert {row["file_format"] for row in deletes} == {"PUFFIN" if version == 3 else "PARQUET"}
 
     run(f"ALTER TABLE {table} ADD COLUMN votes BIGINT")

@@ -20,6 +20,7 @@ pub mod policy;
 mod render;
 pub mod schedule;
 mod stop;
+mod telemetry;
 mod watermarks;
 
 pub use maintenance::{

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::compact::{self, CompactionPlan, CompactionReport};
 use crate::expire::{self, ExpiryReport, TableExpiry};
+use crate::telemetry::measured;
 use crate::{Policies, Stop, Watermarks};
 
 /// What can be done to a table.
@@ -287,10 +288,12 @@ impl Maintenance {
                 }
                 match operation {
                     Operation::Compact => {
-                        report.compact = Some(Outcome::of(self.compact(ident, stop).await));
+                        let work = self.compact(ident, stop);
+                        report.compact = Some(Outcome::of(measured(operation, ident, work).await));
                     }
                     Operation::Expire => {
-                        report.expire = Some(Outcome::of(self.expire(ident).await));
+                        let work = self.expire(ident);
+                        report.expire = Some(Outcome::of(measured(operation, ident, work).await));
                     }
                 }
             }

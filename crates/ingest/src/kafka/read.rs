@@ -173,7 +173,8 @@ impl Reading {
     /// batches have ended.
     ///
     /// # Errors
-    /// [`IngestError::InvalidOption`] and [`IngestError::UnsupportedType`] for options that cannot be
+    /// [`InvalidOption`](crate::IngestError::InvalidOption) and
+    /// [`UnsupportedType`](crate::IngestError::UnsupportedType) for options that cannot be
     /// met; [`KafkaError::Defect`] if the batches before were not read to their end.
     pub fn next(&self, limits: Limits) -> Result<MessageBatches> {
         let lanes = std::mem::take(&mut *self.shared.idle());

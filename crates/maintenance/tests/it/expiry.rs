@@ -48,7 +48,7 @@ async fn snapshots_past_their_age_go_with_the_files_that_only_they_needed() {
 
         let plan = lake
             .maintenance()
-            .plan(&[t.clone()], &[Operation::Expire])
+            .plan(std::slice::from_ref(&t), &[Operation::Expire])
             .await
             .unwrap();
         let Some(Outcome::Done(plan)) = &plan.tables[0].expire else {

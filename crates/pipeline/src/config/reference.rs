@@ -75,6 +75,8 @@ fn value_of(kind: Kind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use berglake_format::properties::WriteProperties;
+
     use super::*;
 
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
@@ -106,6 +108,32 @@ mod tests {
     fn the_documented_keys_and_properties_are_those_of_the_code() {
         is_current("keys", &keys_reference());
         is_current("properties", &properties_reference());
+    }
+
+    #[test]
+    fn the_documented_defaults_of_writers_are_those_of_the_code() {
+        let documented = |name: &str| {
+            let mut all = PROPERTIES.iter();
+            let property = all.find(|property| property.name == name).unwrap();
+            let bytes = crate::config::parse_size(property.default);
+            let value = bytes.map_or(property.default.to_owned(), |bytes| bytes.to_string());
+            (name.to_owned(), value)
+        };
+        let properties = [
+            "write.parquet.compression-codec",
+            "write.target-file-size-bytes",
+            "write.parquet.row-group-size-bytes",
+            "write.parquet.page-size-bytes",
+            "write.parquet.page-row-limit",
+            "write.parquet.dict-size-bytes",
+            "write.metadata.metrics.default",
+            "write.metadata.metrics.max-inferred-column-defaults",
+        ];
+        let properties = properties.map(documented).into();
+        assert_eq!(
+            WriteProperties::parse(&properties).unwrap(),
+            WriteProperties::default()
+        );
     }
 
     #[test]

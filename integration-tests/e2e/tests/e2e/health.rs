@@ -14,6 +14,9 @@ use crate::harness::run;
 use crate::harness::servers::{Coordinates, Kafka, Record};
 use crate::harness::trino::Trino;
 
+/// The first day of the window that a day lies in.
+type WindowOf = fn(NaiveDate) -> NaiveDate;
+
 /// What was produced.
 #[derive(Default)]
 struct Produced {
@@ -231,7 +234,7 @@ async fn verify(lake: &Lake, trino: &Trino, catalog: &str, produced: &Produced) 
     let ids = "SELECT count(*) - count(DISTINCT error_id) AS n FROM bronze.health_data_errors";
     assert_eq!(lake.sql(ids).await, [json!({"n": 0})]);
 
-    let aggregates: [(&str, &str, fn(NaiveDate) -> NaiveDate); 3] = [
+    let aggregates: [(&str, &str, WindowOf); 3] = [
         ("daily", "aggregation_date", |day| day),
         ("weekly", "week_start_date", monday),
         ("monthly", "month_start_date", first_of_month),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
 
 use crate::collector::{Collector, text};
@@ -198,6 +199,65 @@ fn the_measurements_of_a_run_are_those_of_its_report() {
     let select = [("berglake.statement", "select")];
     assert_eq!(collector.count("berglake.query.duration", &select), 1);
     assert_eq!(collector.metric("berglake.query.rows", &select), Some(4));
+}
+
+/// The one child of a span that is of this kind.
+#[track_caller]
+fn child_of_kind<'a>(spans: &'a [Span], parent: &Span, kind: SpanKind) -> &'a Span {
+    let mut found = spans
+        .iter()
+        .filter(|span| span.kind() == kind && span.parent_span_id == parent.span_id);
+    match (found.next(), found.next()) {
+        (Some(only), None) => {
+            assert_eq!(only.trace_id, parent.trace_id);
+            only
+        }
+        _ => panic!("not one child {kind:?} of {}: {spans:#?}", parent.name),
+    }
+}
+
+#[test]
+fn a_trace_goes_on_in_the_catalogs_server_and_its_requests_are_measured() {
+    let collector = Collector::start();
+    let served = project(&collector);
+    let server = served.serve(&["serve", "catalog"]);
+    server.ready("catalog");
+    let client = project(&collector).env("BERGLAKE_CATALOG__URI", &server.urls["catalog"]);
+    let report = report(&client, &[]);
+    assert_eq!(report["flows"][0]["status"], "updated", "{report}");
+    let (_, metrics) = server.get("catalog", "/metrics");
+    server.stop();
+
+    let spans = collector.spans();
+    let bronze = spans.iter().find(|span| {
+        let table = text(&span.attributes, "berglake.table");
+        span.name == "batch" && table.as_deref() == Some("bronze.orders_raw")
+    });
+    let commit = child(&spans, bronze.unwrap(), "commit");
+    let attempt = child(&spans, commit, "commit request");
+    let request = child_of_kind(&spans, attempt, SpanKind::Client);
+    assert!(request.name.starts_with("POST /v1/"), "{request:#?}");
+    assert_eq!(
+        text(&request.attributes, "http.response.status_code").unwrap(),
+        "204"
+    );
+    let answer = child_of_kind(&spans, request, SpanKind::Server);
+    let route = text(&answer.attributes, "http.route").unwrap();
+    assert!(route.ends_with("/transactions/commit"), "{answer:#?}");
+    let counted = metrics.lines().find(|line| {
+        line.starts_with("http_server_request_duration_seconds_count{")
+            && line.contains(&format!("http_route=\"{route}\""))
+    });
+    // The dead letters and the rows are one commit, and so is each of the two other tables.
+    let counted = counted.unwrap_or_else(|| panic!("{metrics}"));
+    assert!(
+        counted.contains("http_response_status_code=\"204\""),
+        "{counted}"
+    );
+    assert!(
+        !collector.everything().contains("hunter2"),
+        "a secret is exported"
+    );
 }
 
 #[test]

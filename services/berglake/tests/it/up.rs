@@ -140,7 +140,10 @@ fn roles_that_stand_alone_follow_each_other_in_any_order() {
     for (role, running) in [("gold", &gold), ("silver", &silver), ("bronze", &bronze)] {
         running.ready(role);
         assert_eq!(running.get(role, "/health/live").0, 200);
-        assert_eq!(running.get(role, "/metrics").0, 200);
+        let (status, metrics) = running.get(role, "/metrics");
+        assert_eq!(status, 200);
+        let counted = "berglake_flow_rows_inserted_total{";
+        assert!(metrics.contains(counted), "{role}: {metrics}");
         assert_eq!(running.get(role, "/v1/sql").0, 503);
     }
     for running in [gold, query, silver, bronze] {

@@ -27,6 +27,7 @@ mod namespaces;
 mod refusal;
 mod retry;
 mod tables;
+mod telemetry;
 mod transport;
 
 use std::collections::HashMap;

@@ -4,13 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use berglake_format::{Error, ErrorKind, Result, Secret};
+use berglake_telemetry::propagation;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
-use opentelemetry::propagation::Injector;
 use serde::Serialize;
+use tracing::Instrument;
 use url::Url;
 
+use super::telemetry::Measured;
 use crate::rest::protocol::ACCESS_DELEGATION_HEADER;
 
 /// A request that can be sent again: its body is held as bytes.
@@ -172,6 +174,13 @@ impl Transport {
 
     /// Sends it once.
     pub(super) async fn send(&self, request: &Request) -> Result<Reply, Failure> {
+        let measured = Measured::start(request.method.as_str(), &request.path, &self.base);
+        let result = self.exchange(request).instrument(measured.span()).await;
+        measured.finish(&result);
+        result
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Reply, Failure> {
         let mut url = format!("{}{}", self.base, request.path);
         for (n, (name, value)) in request.query.iter().enumerate() {
             let joint = if n == 0 { '?' } else { '&' };
@@ -188,7 +197,9 @@ impl Transport {
         if let Some(value) = self.token.as_ref().and_then(bearer) {
             builder = builder.header(AUTHORIZATION, value);
         }
-        builder = builder.headers(trace_headers());
+        let mut trace = HeaderMap::new();
+        propagation::inject(&mut trace);
+        builder = builder.headers(trace);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
@@ -238,25 +249,6 @@ impl Transport {
             .with("request", request)
             .source_error(innermost(&error.without_url()))
     }
-}
-
-/// The headers by which the server's spans become part of the caller's trace, where there is one.
-fn trace_headers() -> HeaderMap {
-    struct Carrier(HeaderMap);
-    impl Injector for Carrier {
-        fn set(&mut self, key: &str, value: String) {
-            let name = HeaderName::from_bytes(key.as_bytes());
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&value)) {
-                self.0.insert(name, value);
-            }
-        }
-    }
-    let mut carrier = Carrier(HeaderMap::new());
-    let context = opentelemetry::Context::current();
-    opentelemetry::global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut carrier);
-    });
-    carrier.0
 }
 
 /// The token as a header that is not printed in logs either.
