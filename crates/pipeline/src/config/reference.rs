@@ -126,7 +126,6 @@ mod tests {
             "write.parquet.page-size-bytes",
             "write.parquet.page-row-limit",
             "write.parquet.dict-size-bytes",
-            "write.metadata.metrics.default",
             "write.metadata.metrics.max-inferred-column-defaults",
         ];
         let properties = properties.map(documented).into();

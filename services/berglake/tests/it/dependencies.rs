@@ -23,7 +23,9 @@ enum Layer {
     Roles,
     /// The binary, which starts the roles.
     Binary,
-    /// Programs beside the platform: they feed, measure or test it, and nothing of it depends on them.
+    /// The feeder of the examples, which measurements and tests use as well.
+    Feeder,
+    /// Programs beside the platform that measure it; nothing of it depends on them.
     Beside,
     /// The tests from outside, which use the feeders.
     Outside,
@@ -43,7 +45,8 @@ fn layer(folder: &Utf8Path) -> Option<Layer> {
         "services/host" => Some(Layer::Host),
         "services/berglake" => Some(Layer::Binary),
         other if other.starts_with("services/") => Some(Layer::Roles),
-        "examples/producer" | "benches" => Some(Layer::Beside),
+        "examples/producer" => Some(Layer::Feeder),
+        "benches" => Some(Layer::Beside),
         "integration-tests/e2e" => Some(Layer::Outside),
         _ => None,
     }
