@@ -267,6 +267,15 @@ impl Lake {
         rows[0]["n"] == records
     }
 
+    /// Whether all tables are what they come to.
+    pub fn is_settled(&self) -> bool {
+        let (actual, expected) = (self.actual(), self.expected());
+        actual.bronze == expected.bronze
+            && actual.dead == expected.dead
+            && actual.silver == expected.silver
+            && actual.gold == expected.gold
+    }
+
     /// Runs to a point and dies there.
     #[track_caller]
     fn die_at(&self, point: &str, pass: u64) {
