@@ -305,7 +305,7 @@ impl Writer {
         }
         .await;
         if let Err(error) = result {
-            tracing::warn!(%error, "old journal entries stay for now");
+            tracing::warn!(%error, "old journal entries could not be deleted; the next round tries again");
         }
     }
 }
