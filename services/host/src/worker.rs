@@ -94,6 +94,13 @@ impl Reporter {
 }
 
 impl Observer for Reporter {
+    fn committed(&self, flow: &str, _target: &str, _snapshot_id: Option<i64>) {
+        // A first run takes as long as there is to take; its first commit shows that the flow works.
+        if let Some(check) = self.checks.get(flow) {
+            check.ok();
+        }
+    }
+
     fn flow_finished(&self, report: &FlowReport) {
         if report.status != FlowStatus::Updated {
             return;
@@ -124,8 +131,8 @@ impl WatchObserver for Reporter {
         };
         let role = self.role;
         match state {
-            // A first run takes as long as there is to take: the flow works.
-            FlowState::Running => check.ok(),
+            // Whether it works is not known yet.
+            FlowState::Running => {}
             FlowState::UpToDate => {
                 check.ok();
                 if self.is_news(flow, None) {

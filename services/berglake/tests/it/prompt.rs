@@ -27,10 +27,13 @@ impl Terminal {
             .chain(berglake.get_args())
             .map(|word| format!("'{}'", word.to_str().unwrap()))
             .collect();
+        // Instead of the shell that `script` starts: one that stays in between is told of Ctrl-C too, and
+        // some then end with its code whatever that of the program was.
+        let line = format!("exec {}", words.join(" "));
         let mut command = Command::new("script");
         command
             .args(["--quiet", "--return", "--flush", "--command"])
-            .args([&words.join(" "), "/dev/null"])
+            .args([&line, "/dev/null"])
             .env("TERM", "xterm")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
