@@ -104,8 +104,9 @@ image: build ## the image of all roles around the binary of `make build`
 	DOCKER_BUILDKIT=0 docker build --quiet --file deploy/Dockerfile --target runtime --tag '$(IMAGE)' '$(TARGET_DIR)/image'
 	@docker image inspect '$(IMAGE)' --format 'image: $(IMAGE), {{.Size}} bytes'
 
-smoke: images image ## the compose file brought up, used, disturbed and taken down
-	BERGLAKE_IMAGE='$(IMAGE)' BERGLAKE_BUILD='$(TARGET_DIR)/debug' $(PYTHON) integration-tests/smoke/smoke.py
+smoke: images image $(INTEROP_VENV)/ready ## the compose file brought up, used, disturbed and taken down
+	BERGLAKE_IMAGE='$(IMAGE)' BERGLAKE_BUILD='$(TARGET_DIR)/debug' \
+	  $(INTEROP_VENV)/bin/python integration-tests/smoke/smoke.py
 
 up: ## start the platform on docker compose (deploy/.env is written if there is none)
 	sh deploy/make-env deploy/.env

@@ -1,247 +1,33 @@
 """Brings up deploy/docker-compose.yml as a person would, uses it, disturbs it and takes it down.
 
+Two examples run one after the other in the same stack, each from Kafka to gold. What their tables must
+hold is computed from the produced files alone, and compared with what the query service, Trino,
+PyIceberg, DuckDB and Spark read through the REST catalog.
+
 `make smoke` builds what it needs and runs it. It has a compose project, ports and secrets of its own, so
-that a stack that is running stays untouched. Needs Python and its standard library, and Docker.
+that a stack that is running stays untouched. Needs Docker and the environment of `make interop`.
 """
 
-import json
-import os
-import socket
-import subprocess
+from __future__ import annotations
+
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# What the examples must come to is computed there.
+sys.path.insert(0, str(ROOT / "integration-tests/interop"))
 
+import health
+import movies
+from engines import Engines, Row
+from stack import Stack, docker, until
 
-class Stack:
-    """The compose project of this run."""
-
-    def __init__(self, folder: Path):
-        self.name = f"berglake-smoke-{os.getpid()}"
-        self.env_file = folder / ".env"
-        subprocess.run(
-            ["sh", ROOT / "deploy/make-env", self.env_file], check=True, stdout=subprocess.DEVNULL
-        )
-        ports = [
-            "CATALOG_PORT",
-            "QUERY_PORT",
-            "KAFKA_PORT",
-            "MINIO_PORT",
-            "MINIO_CONSOLE_PORT",
-            "TRINO_PORT",
-        ]
-        own = dict(zip(ports, map(str, free_ports(len(ports))), strict=True))
-        for name in ("BERGLAKE_IMAGE", "BERGLAKE_PROJECT_DIR"):
-            if name in os.environ:
-                own[name] = os.environ[name]
-        lines = [
-            line for line in self.env_file.read_text().splitlines() if line.split("=")[0] not in own
-        ]
-        self.env_file.write_text("\n".join(lines + [f"{k}={v}" for k, v in own.items()]) + "\n")
-        settings = (
-            line.split("=", 1) for line in self.env_file.read_text().splitlines() if "=" in line
-        )
-        self.settings = {key: value for key, value in settings if not key.startswith("#")}
-
-    def compose(self, *arguments: str, check: bool = True, quiet: bool = True) -> str:
-        command = [
-            ROOT / "integration-tests/images/compose",
-            "--project-name",
-            self.name,
-            "--env-file",
-            self.env_file,
-            "--file",
-            ROOT / "deploy/docker-compose.yml",
-            "--profile",
-            "trino",
-            *arguments,
-        ]
-        # What is set where the tests run would win over the file.
-        environment = {k: v for k, v in os.environ.items() if k not in self.settings}
-        result = subprocess.run(
-            command,
-            check=False,
-            text=True,
-            env=environment,
-            stdout=subprocess.PIPE if quiet else None,
-            stderr=subprocess.STDOUT if quiet else None,
-        )
-        if check and result.returncode != 0:
-            sys.exit(f"compose {' '.join(arguments)} failed:\n{result.stdout or ''}")
-        return result.stdout or ""
-
-    def url(self, service: str) -> str:
-        return f"http://127.0.0.1:{self.settings[service.upper() + '_PORT']}"
-
-    def query(self, statement: str) -> list[dict]:
-        """Rows of a statement by the query service."""
-        answer = request(
-            self.url("query") + "/v1/sql",
-            json.dumps({"sql": statement}).encode(),
-            {
-                "Authorization": f"Bearer {self.settings['QUERY_TOKEN']}",
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-            },
-        )
-        return json.loads(answer)["rows"]
-
-    def trino(self, statement: str) -> list[list]:
-        """Rows of a statement by Trino."""
-        headers = {
-            "X-Trino-User": "smoke",
-            "X-Trino-Catalog": "berglake",
-            "X-Trino-Time-Zone": "UTC",
-        }
-        answer = json.loads(
-            request(self.url("trino") + "/v1/statement", statement.encode(), headers)
-        )
-        rows = []
-        while True:
-            if "error" in answer:
-                raise RuntimeError(answer["error"]["message"])
-            rows += answer.get("data", [])
-            if "nextUri" not in answer:
-                return rows
-            answer = json.loads(request(answer["nextUri"], None, headers))
-
-    def container(self, service: str) -> str:
-        return self.compose("ps", "--all", "--quiet", service).strip()
-
-    def memory(self) -> list[str]:
-        """What each container holds in memory."""
-        containers = self.compose("ps", "--quiet").split()
-        return docker(
-            "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", *containers
-        ).splitlines()
-
-    def exit_codes(self) -> dict[str, int]:
-        """How the containers of our own services ended."""
-        roles = ["catalog", "bronze", "silver", "gold", "query", "maintenance"]
-        state = "{{.State.ExitCode}}"
-        return {
-            role: int(docker("inspect", "--format", state, self.container(role))) for role in roles
-        }
-
-    def leftovers(self) -> list[str]:
-        """Containers, volumes and networks of this project that still exist."""
-        label = f"label=com.docker.compose.project={self.name}"
-        return [
-            *docker("ps", "--all", "--quiet", "--filter", label).split(),
-            *docker("volume", "ls", "--quiet", "--filter", label).split(),
-            *docker("network", "ls", "--quiet", "--filter", label).split(),
-        ]
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(
-        ["docker", *arguments], check=True, text=True, stdout=subprocess.PIPE
-    ).stdout
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
-
-
-def request(url: str, body: bytes | None, headers: dict[str, str]) -> bytes:
-    asked = urllib.request.Request(url, data=body, headers=headers)
-    try:
-        with urllib.request.urlopen(asked, timeout=120) as answer:
-            return answer.read()
-    except urllib.error.HTTPError as error:
-        raise RuntimeError(
-            f"{url}: {error.code} {error.read().decode(errors='replace')}"
-        ) from error
-
-
-def until(what: str, seconds: float, holds) -> float:
-    """Waits until `holds()` is true and gives the time that it took."""
-    started = time.monotonic()
-    last = None
-    while True:
-        try:
-            if holds():
-                return time.monotonic() - started
-        except (RuntimeError, OSError) as error:
-            last = error
-        if time.monotonic() - started > seconds:
-            sys.exit(f"in {seconds:.0f} s it never was true that {what}; last error: {last}")
-        time.sleep(0.5)
-
-
-MOVIES = ROOT / "examples/movies/data/movies.json"
-CORRECTIONS = ROOT / "examples/movies/data/updates/movies_corrections.json"
-BY_TITLE = (
-    "SELECT title, CAST(release_date AS VARCHAR) AS release_date, genre, rating, revenue "
-    "FROM silver.movies_clean ORDER BY title, release_date"
-)
-GOLD = "SELECT year, genre, movie_count, total_revenue FROM gold.movies_by_year_genre ORDER BY year, genre"
-
-
-def produce(stack: Stack, path: Path) -> None:
-    producer = Path(os.environ["BERGLAKE_BUILD"]) / "berglake-example-producer"
-    servers = f"127.0.0.1:{stack.settings['KAFKA_PORT']}"
-    command = [
-        producer,
-        "--servers",
-        servers,
-        "--partitions",
-        "3",
-        "files",
-        "movies",
-        path,
-        "--key",
-        "Title",
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def count(stack: Stack, table: str) -> int:
-    return stack.query(f"SELECT count(*) AS n FROM {table}")[0]["n"]
-
-
-def arrived(stack: Stack, records: int) -> bool:
-    """Whether every record is a row of bronze or a dead letter."""
-    return count(stack, "bronze.movies_raw") + count(stack, "bronze.movies_errors") == records
-
-
-def settled(stack: Stack) -> bool:
-    """Whether gold is what silver says, and silver has taken the newest of bronze."""
-    date = "to_date(trim(`Release Date`), 'MMM d yyyy')"
-    # As silver does: a year after 2011 is a century too late.
-    date = f"CASE WHEN {date} > DATE '2011-12-31' THEN add_months({date}, -1200) ELSE {date} END"
-    films = stack.query(
-        f"SELECT count(*) AS n FROM (SELECT DISTINCT trim(`Title`) AS t, {date} AS d"
-        " FROM bronze.movies_raw) AS f WHERE t <> '' AND d IS NOT NULL"
-    )[0]["n"]
-    by_gold = stack.query("SELECT sum(movie_count) AS n FROM gold.movies_by_year_genre")[0]["n"]
-    return films == count(stack, "silver.movies_clean") == by_gold
-
-
-def same_rows(stack: Stack) -> int:
-    """Compares silver and gold as the query service and Trino read them and gives the number of rows."""
-    rows = 0
-    for statement in (BY_TITLE, GOLD):
-        ours = [list(row.values()) for row in stack.query(statement)]
-        # NULLs come first with one and last with the other.
-        ours, theirs = (sorted(map(repr, some)) for some in (ours, stack.trino(statement)))
-        if ours != theirs:
-            different = [pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]]
-            sys.exit(f"{len(ours)} and {len(theirs)} rows differ in: {statement}\n{different[:5]}")
-        rows += len(ours)
-    return rows
+# How long a record may take to gold on a machine that is busy with other things.
+PATIENCE = 180
+Say = Callable[[str], None]
 
 
 def main() -> None:
@@ -253,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder))
         try:
-            use(stack, say)
+            use(stack, Path(folder), say)
         except BaseException:
             print(stack.compose("ps", "--all", check=False), file=sys.stderr)
             print(stack.compose("logs", "--no-color", "--tail", "80", check=False), file=sys.stderr)
@@ -267,36 +53,17 @@ def main() -> None:
     print(f"smoke: passed in {time.monotonic() - started:.0f} s")
 
 
-def use(stack: Stack, say) -> None:
-    stack.compose(
-        "up", "--detach", "--wait", "--wait-timeout", "600", "--no-build", "--pull", "never"
-    )
+def use(stack: Stack, folder: Path, say: Say) -> None:
+    # Engines outside of the stack reach the store as the catalog says.
+    stack.set({"SHARE_STORAGE_KEYS": "true"})
+    stack.up()
     say("all services are healthy")
-
-    records = json.loads(MOVIES.read_text())
-    # One record per line, one of them broken.
-    corrections = CORRECTIONS.read_text().splitlines()
-    produce(stack, MOVIES)
-    say(f"{len(records)} films produced")
-    until("every film is in bronze or a dead letter", 120, lambda: arrived(stack, len(records)))
-    say("all in bronze")
-    until("gold is complete", 120, lambda: settled(stack))
-    rows = same_rows(stack)
-    say(f"gold is complete; {rows} rows of silver and gold are the same by HTTP and by Trino")
-
-    # One is restarted in good order, one is killed and comes back by itself.
-    stack.compose("restart", "silver", "catalog")
-    docker("kill", "--signal", "KILL", stack.container("bronze"))
-    say("silver and catalog restarted, bronze killed")
-    docker("start", stack.container("bronze"))
-    produce(stack, CORRECTIONS)
-    produced = len(records) + len(corrections)
-    until("the corrections have arrived", 120, lambda: arrived(stack, produced))
-    until("gold is complete again", 120, lambda: settled(stack))
-    rows = same_rows(stack)
-    say(
-        f"{len(corrections)} corrections are in gold; {rows} rows are the same by HTTP and by Trino"
-    )
+    engines = Engines(stack, folder)
+    try:
+        use_movies(stack, engines, say)
+        use_health(stack, engines, say)
+    finally:
+        engines.close()
 
     for line in stack.memory():
         print(f"    {line}")
@@ -306,6 +73,137 @@ def use(stack: Stack, say) -> None:
     if wrong:
         sys.exit(f"these did not end in good order: {wrong}")
     say("stopped in good order")
+
+
+def use_movies(stack: Stack, engines: Engines, say: Say) -> None:
+    """The example that the stack runs when nobody says otherwise, with corrections amid disturbances."""
+    first, corrections = movies.read(movies.MOVIES), movies.read(movies.CORRECTIONS)
+    stack.produce("movies", movies.MOVIES, "Title")
+    say(f"{len(first.records)} films produced")
+    compare_movies(engines, [first], say)
+
+    # Two are restarted in good order, one is killed and comes back by itself.
+    stack.compose("restart", "silver", "catalog")
+    docker("kill", "--signal", "KILL", stack.container("bronze"))
+    docker("start", stack.container("bronze"))
+    say("silver and catalog restarted, bronze killed")
+    stack.produce("movies", movies.CORRECTIONS, "Title")
+    compare_movies(engines, [first, corrections], say)
+
+
+def compare_movies(engines: Engines, deliveries: list[movies.Delivery], say: Say) -> None:
+    raw = movies.bronze(deliveries)
+    films = list(movies.silver(deliveries).values())
+    dead = sum(delivery.dead_letters for delivery in deliveries)
+    expected = {
+        "silver.movies_clean": films,
+        "gold.movies_by_year_genre": movies.by_year_genre(films),
+        "gold.top_movies": movies.top_movies(films),
+    }
+
+    def arrived() -> bool:
+        return engines.count("bronze.movies_raw") == len(raw) and (
+            dead == 0 or engines.count("bronze.movies_errors") == dead
+        )
+
+    def settled() -> bool:
+        return all(
+            same_movies(engines.query(f"SELECT * FROM {table}"), rows)
+            for table, rows in expected.items()
+        )
+
+    until("every film is in bronze or a dead letter", PATIENCE, arrived)
+    until("silver and gold are those of the films that were produced", PATIENCE, settled)
+    say(f"{len(raw)} films in bronze, {dead} dead letters; silver and gold as computed")
+    for name, read in engines.readers().items():
+        for table, rows in expected.items():
+            found = read(table)
+            if not same_movies(found, rows):
+                sys.exit(f"{name} reads {table} otherwise: {movies_difference(found, rows)}")
+        names = {tuple(sorted(row)) for row in read("bronze.movies_raw")}
+        if len(names) != 1 or len(read("bronze.movies_raw")) != len(raw):
+            sys.exit(f"{name} does not read {len(raw)} rows of bronze.movies_raw")
+    rows = sum(map(len, expected.values()))
+    say(f"{', '.join(engines.readers())} read these {rows} rows of silver and gold alike")
+
+
+# Means are compared to the digit that the order of addition leaves alone.
+DIGITS = 9
+
+
+def same_movies(found: Iterable[Row], expected: Iterable[Row]) -> bool:
+    return movies.multiset(found, DIGITS) == movies.multiset(expected, DIGITS)
+
+
+def movies_difference(found: Iterable[Row], expected: Iterable[Row]) -> str:
+    return movies.difference(movies.multiset(found, DIGITS), movies.multiset(expected, DIGITS))
+
+
+AGGREGATES = {
+    "gold.health_data_daily_agg": (health.daily, ("user_id", "data_type", "aggregation_date")),
+    "gold.health_data_weekly_agg": (health.weekly, ("user_id", "data_type", "week_start_date")),
+    "gold.health_data_monthly_agg": (health.monthly, ("user_id", "data_type", "month_start_date")),
+}
+
+
+def use_health(stack: Stack, engines: Engines, say: Say) -> None:
+    """Another project in the running stack: its tables come beside those that are there."""
+    stack.set({"BERGLAKE_PROJECT_DIR": "../examples/health-kafka"})
+    stack.up()
+    say("the stack runs the health example")
+    deliveries = [health.read(health.FIRST)]
+    stack.produce("health-data", health.FIRST, "user_id")
+    compare_health(engines, deliveries, say)
+
+    # Both may die at any time; late samples change groups that have been aggregated before.
+    for role in ("gold", "bronze"):
+        docker("kill", "--signal", "KILL", stack.container(role))
+        docker("start", stack.container(role))
+    say("gold and bronze killed")
+    deliveries.append(health.read(health.LATE))
+    stack.produce("health-data", health.LATE, "user_id")
+    compare_health(engines, deliveries, say)
+
+
+def compare_health(engines: Engines, deliveries: list[health.Delivery], say: Say) -> None:
+    samples = [sample for delivery in deliveries for sample in delivery.samples]
+    payloads = sorted(
+        row["raw_payload"] for delivery in deliveries for row in delivery.errors.values()
+    )
+
+    def arrived() -> bool:
+        return engines.count("bronze.health_data_raw") == len(samples) and engines.count(
+            "bronze.health_data_errors"
+        ) == len(payloads)
+
+    def settled() -> bool:
+        raw = engines.query("SELECT * FROM bronze.health_data_raw")
+        for table, (compute, key) in AGGREGATES.items():
+            health.assert_same(engines.query(f"SELECT * FROM {table}"), compute(raw), key)
+        return True
+
+    until("every sample is in bronze or an error", PATIENCE, arrived)
+    until("gold is that of the samples", PATIENCE, settled)
+    say(f"{len(samples)} samples in bronze, {len(payloads)} errors; gold as computed")
+    rows = 0
+    for name, read in engines.readers().items():
+        raw = read("bronze.health_data_raw")
+        taken = [{k: v for k, v in row.items() if k != "processing_time"} for row in raw]
+        if sorted(taken, key=str) != sorted(samples, key=str):
+            sys.exit(f"{name} reads other samples than were produced")
+        errors = read("bronze.health_data_errors")
+        places = {(row["kafka_partition"], row["kafka_offset"]) for row in errors}
+        if len(places) != len(errors) or sorted(e["raw_payload"] for e in errors) != payloads:
+            sys.exit(f"{name} reads other errors than were produced")
+        rows = len(raw) + len(errors)
+        for table, (compute, key) in AGGREGATES.items():
+            found = read(table)
+            rows += len(found)
+            try:
+                health.assert_same(found, compute(raw), key)
+            except AssertionError as error:
+                sys.exit(f"{name} reads {table} otherwise: {error}")
+    say(f"{', '.join(engines.readers())} read these {rows} rows of bronze and gold alike")
 
 
 if __name__ == "__main__":
