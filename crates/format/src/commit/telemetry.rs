@@ -40,6 +40,7 @@ impl Measured {
 
     /// The span of one request to the catalog.
     pub(super) fn attempt(&self, number: u32) -> Span {
+        let number = i64::from(number);
         tracing::info_span!("commit request", berglake.table = self.table, number)
     }
 
@@ -73,7 +74,9 @@ impl Measured {
             },
         };
         self.span.record("berglake.outcome", outcome);
-        self.span.record("berglake.commit.attempts", attempts);
+        // An unsigned number would be exported as text.
+        self.span
+            .record("berglake.commit.attempts", i64::from(attempts));
         let of = [at::table(self.table), at::outcome(outcome)];
         instruments::COMMIT_DURATION.record(self.started.elapsed().as_secs_f64(), &of);
         let applied = result.iter().flatten();

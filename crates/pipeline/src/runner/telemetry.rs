@@ -73,8 +73,9 @@ impl Measured {
             self.span.record("otel.status_code", "ERROR");
             return;
         }
-        self.span
-            .record("berglake.rows.read", report.rows_read - before.rows_read);
+        // An unsigned number would be exported as text.
+        let read = i64::try_from(report.rows_read - before.rows_read).unwrap_or(i64::MAX);
+        self.span.record("berglake.rows.read", read);
         if let Some(id) = report.snapshot_id {
             self.span.record("berglake.snapshot.id", id);
         }

@@ -169,6 +169,15 @@ impl Collector {
     }
 }
 
+/// An attribute that is a whole number, as which queries of a trace store can compare it.
+pub fn number(attributes: &[KeyValue], key: &str) -> Option<i64> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.clone()?.value? {
+        any_value::Value::IntValue(number) => Some(number),
+        other => panic!("{key} is no number: {other:?}"),
+    }
+}
+
 /// The value of an attribute as text.
 pub fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;

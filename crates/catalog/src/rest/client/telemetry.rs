@@ -71,7 +71,9 @@ impl Measured {
         let error = match result {
             Ok(reply) => {
                 let status = reply.status.as_u16();
-                self.span.record("http.response.status_code", status);
+                // An unsigned number would be exported as text.
+                self.span
+                    .record("http.response.status_code", i64::from(status));
                 of.push(at::status(status));
                 // Being told that something is not there is an answer, though not always a welcome one.
                 (status >= 500).then(|| status.to_string())
