@@ -6,8 +6,7 @@ use std::process::Command;
 use berglake_example_producer::{Message, Producer, Rate};
 use tokio::time::Instant;
 
-use crate::project::{self, Project};
-use crate::{Error, bare};
+use crate::{Error, bare, project};
 
 /// The partitions of the topic.
 const PARTITIONS: i32 = 4;

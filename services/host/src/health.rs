@@ -13,6 +13,8 @@ use serde::Serialize;
 pub enum Status {
     /// All is well.
     Ok,
+    /// It works, and there is nothing to work on: what a flow reads is not there yet.
+    Waiting,
     /// It works, but somebody should know: another process does the work, a flow waits for a person.
     Degraded,
     /// It has not been seen to work yet.
@@ -24,7 +26,7 @@ pub enum Status {
 impl Status {
     /// Whether a process with such a check is ready.
     fn is_ready(self) -> bool {
-        matches!(self, Self::Ok | Self::Degraded)
+        matches!(self, Self::Ok | Self::Waiting | Self::Degraded)
     }
 }
 
@@ -124,6 +126,11 @@ impl Check {
     /// It is well.
     pub fn ok(&self) {
         self.set(Status::Ok, None);
+    }
+
+    /// It works, and waits for something to work on.
+    pub fn waiting(&self, reason: impl Into<String>) {
+        self.set(Status::Waiting, Some(reason.into()));
     }
 
     /// It works, and somebody should know this.

@@ -145,6 +145,12 @@ impl WatchObserver for Reporter {
                     tracing::warn!(role, flow, table = target, reason, "stands by");
                 }
             }
+            FlowState::Waiting { reason, .. } => {
+                check.waiting(reason.clone());
+                if self.is_news(flow, Some(reason)) {
+                    tracing::info!(role, flow, table = target, reason, "waits");
+                }
+            }
             FlowState::Retrying {
                 reason, failures, ..
             } => {

@@ -108,10 +108,14 @@ impl From<KafkaError> for Error {
                 ErrorKind::Denied,
                 "check user, password and rights of the connection: it must read the topic",
             ),
-            KafkaError::NoTopic { .. } => (
-                ErrorKind::NotFound,
-                "create the topic, or correct its name; it is not created by reading it",
-            ),
+            // With the topic as context: who follows it can tell that it is the source that is missing.
+            KafkaError::NoTopic { servers, topic } => {
+                return Self::not_found(format!("Kafka at {servers} has no topic of this name"))
+                    .with("topic", topic)
+                    .help(
+                        "create the topic, or correct its name; it is not created by reading it",
+                    );
+            }
             KafkaError::OtherTopic { .. } => (
                 ErrorKind::Conflict,
                 "give the other topic a flow of its own, or run with --full-refresh TABLE",

@@ -35,6 +35,12 @@ struct Seen {
     target: Head,
 }
 
+impl Seen {
+    fn lacks_an_input(&self) -> bool {
+        self.inputs.iter().any(Option::is_none)
+    }
+}
+
 /// The tables around a flow.
 struct Tables {
     /// Those that it reads.
@@ -96,11 +102,12 @@ impl Follow {
             failures += 1;
             let after = self.seen(&tables, Instant::now()).await.ok();
             let moved = matches!((&before, &after), (Some(before), Some(after)) if before != after);
-            let verdict = verdict(&error, failures, moved);
+            let absent = after.as_ref().is_some_and(Seen::lacks_an_input);
+            let verdict = verdict(&error, failures, moved, absent);
             let pause = spread(pause(verdict, failures), self.chance());
             self.say(flow, &state(verdict, &error, failures, pause));
             match verdict {
-                Verdict::Retry => self.rest(pause).await,
+                Verdict::Retry | Verdict::Wait => self.rest(pause).await,
                 Verdict::StandBy => {
                     failures = 0;
                     self.stand_by(&tables, after, pause).await;
@@ -278,12 +285,14 @@ fn stopped(error: &Error) -> FlowState {
 
 fn state(verdict: Verdict, error: &Error, failures: u32, pause: Duration) -> FlowState {
     let reason = error.to_string();
+    let wait_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     match verdict {
+        Verdict::Wait => FlowState::Waiting { reason, wait_ms },
         Verdict::Retry => FlowState::Retrying {
             reason,
             kind: error.kind().as_str(),
             failures,
-            wait_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            wait_ms,
         },
         Verdict::StandBy => FlowState::StandingBy { reason },
         Verdict::Stop => stopped(error),

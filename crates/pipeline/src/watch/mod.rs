@@ -6,7 +6,8 @@
 //!            something new                      nothing left
 //!   waiting ───────────────► one run of the flow ───────────► waiting
 //!      ▲                        │
-//!      │  after a pause         ├─ a store, a server or a table is away ─► retrying, with backoff
+//!      │  after a pause         ├─ a store or a server is away ──────────► retrying, with backoff
+//!      │                        ├─ what it reads is not there yet ───────► waiting for it, likewise
 //!      └────────────────────────┼─ somebody else committed first ────────► standing by
 //!                               └─ it would fail the same way again ─────► stopped, until one of its
 //!                                                                          tables has changed

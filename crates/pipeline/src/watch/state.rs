@@ -29,6 +29,14 @@ pub enum FlowState {
         /// What it met.
         reason: String,
     },
+    /// What it reads is not there yet: a table that nobody has made, a topic without a message. It looks
+    /// again and again.
+    Waiting {
+        /// What is not there.
+        reason: String,
+        /// Milliseconds until it looks again.
+        wait_ms: u64,
+    },
     /// Something is away; it tries again.
     Retrying {
         /// What is away.
@@ -55,6 +63,7 @@ impl FlowState {
         match self {
             Self::Running | Self::UpToDate => None,
             Self::StandingBy { reason }
+            | Self::Waiting { reason, .. }
             | Self::Retrying { reason, .. }
             | Self::Stopped { reason, .. } => Some(reason),
         }
@@ -66,6 +75,8 @@ impl FlowState {
 pub(super) enum Verdict {
     /// It is tried again after a pause.
     Retry,
+    /// The same, and nothing is wrong: what it reads is not there yet.
+    Wait,
     /// It is left to whoever was faster.
     StandBy,
     /// It is not tried again before something has changed.
@@ -73,9 +84,10 @@ pub(super) enum Verdict {
 }
 
 /// What to do about the error of a flow that has failed so often in a row; `moved` says whether one of
-/// its tables has changed meanwhile.
-pub(super) fn verdict(error: &Error, failures: u32, moved: bool) -> Verdict {
+/// its tables has changed meanwhile, `absent` whether one that it reads does not exist.
+pub(super) fn verdict(error: &Error, failures: u32, moved: bool, absent: bool) -> Verdict {
     match error.kind() {
+        ErrorKind::NotFound if absent || is_of_topic(error) => Verdict::Wait,
         // Stores, servers and rights come back, tables and topics are made.
         ErrorKind::Unavailable
         | ErrorKind::Denied
@@ -91,10 +103,15 @@ pub(super) fn verdict(error: &Error, failures: u32, moved: bool) -> Verdict {
     }
 }
 
+/// Whether it is a topic that is not there.
+fn is_of_topic(error: &Error) -> bool {
+    error.context().iter().any(|(key, _)| *key == "topic")
+}
+
 /// The pause before the next try, doubled at each failure.
 pub(super) fn pause(verdict: Verdict, failures: u32) -> Duration {
     let (first, last) = match verdict {
-        Verdict::Retry => (RETRY_FIRST, RETRY_LAST),
+        Verdict::Retry | Verdict::Wait => (RETRY_FIRST, RETRY_LAST),
         Verdict::StandBy => (STAND_BY, STAND_BY),
         Verdict::Stop => (STOPPED_FIRST, STOPPED_LAST),
     };
@@ -114,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_can_heal_is_tried_again_and_what_cannot_is_not() {
-        let of = |kind, failures, moved| verdict(&Error::new(kind, "x"), failures, moved);
+        let of = |kind, failures, moved| verdict(&Error::new(kind, "x"), failures, moved, false);
         for kind in [
             ErrorKind::Unavailable,
             ErrorKind::Denied,
@@ -133,6 +150,10 @@ mod tests {
         ] {
             assert_eq!(of(kind, 1, true), Verdict::Stop, "{kind:?}");
         }
+        let away = Error::not_found("x");
+        assert_eq!(verdict(&away, 9, false, true), Verdict::Wait);
+        let no_topic = Error::not_found("x").with("topic", "t");
+        assert_eq!(verdict(&no_topic, 1, false, false), Verdict::Wait);
         assert_eq!(of(ErrorKind::Conflict, 1, true), Verdict::StandBy);
         assert_eq!(of(ErrorKind::Conflict, 9, true), Verdict::StandBy);
         assert_eq!(of(ErrorKind::Conflict, 1, false), Verdict::Retry);

@@ -155,13 +155,7 @@ async fn stages_can_be_started_in_any_order() {
     let gold = Following::start(&lake, &Selection::Stage(Stage::Gold));
     let silver = Following::start(&lake, &Selection::Stage(Stage::Silver));
     until("a flow that waits for its source", || async {
-        matches!(
-            silver.ears.state("upsert"),
-            Some(FlowState::Retrying {
-                kind: "not-found",
-                ..
-            })
-        )
+        matches!(silver.ears.state("upsert"), Some(FlowState::Waiting { .. }))
     })
     .await;
     let bronze = Following::start(&lake, &Selection::Stage(Stage::Bronze));

@@ -96,6 +96,7 @@ impl WatchObserver for Teller {
             FlowState::Running => return,
             FlowState::UpToDate => (last.remove(flow).is_some(), "goes on".to_string()),
             FlowState::StandingBy { reason } => (true, format!("stands by: {reason}")),
+            FlowState::Waiting { reason, .. } => (true, format!("waits: {reason}")),
             FlowState::Retrying { reason, .. } => (true, format!("tries again: {reason}")),
             FlowState::Stopped { reason, .. } => (true, format!("stopped: {reason}")),
         };
