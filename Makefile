@@ -1,9 +1,12 @@
-# Every command that people and CI run is a target here; `.ci/run` calls nothing else.
+# Every command that people and CI run is a target here; beside them `.ci/run` only installs what is
+# missing and starts a Docker engine.
 #
-# `demo` and `test` need Rust, a C compiler and make. `lint`, `interop` and `bench` also need
-# Python 3.10 or newer with its venv module; they make their own virtual environments beside the
-# build output and install pinned versions into them. `interop` also needs PostgreSQL, Java 17 or newer
-# and Maven, which brings the Iceberg runtime of Spark. `e2e`, `smoke` and `up` need Docker.
+# `demo` and `test` need Rust, a C and a C++ compiler (librdkafka is built from source) and make. `lint`,
+# `interop`, `rck`, `smoke` and `bench` also need Python 3.10 or newer with its venv module; they make their
+# own virtual environments beside the build output and install pinned versions into them. `interop` and
+# `rck` also need PostgreSQL, Java and Maven: Spark takes Java 17 or newer, the kit of `rck` Java 17 itself.
+# `smoke` needs Java and Maven too, for Spark. `images`, `image`, `e2e`, `smoke` and `up` need Docker, and
+# `image` needs `strip`.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
