@@ -36,7 +36,7 @@ struct Cli {
     /// Creates the topic with so many partitions if it does not exist.
     #[arg(long, value_name = "N", global = true)]
     partitions: Option<i32>,
-    /// How long brokers that do not answer are waited for, in seconds.
+    /// How long brokers that do not answer, and a topic that is not there, are waited for, in seconds.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", global = true)]
     wait: u64,
     #[command(subcommand)]

@@ -1,6 +1,8 @@
 //! Sending messages: each acknowledged by all replicas, in order, written once.
 
 use std::fmt;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -14,6 +16,8 @@ use tokio::time::Instant;
 
 /// The most messages that wait for their acknowledgement.
 const IN_FLIGHT: usize = 10_000;
+/// The pause between two questions to the brokers.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A message to send.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,10 +88,12 @@ pub enum ProduceError {
         /// What the client says.
         reason: String,
     },
-    /// There is no such topic.
+    /// There is no such topic, or none that can be written to.
     NoTopic {
         /// The topic.
         topic: String,
+        /// What the brokers say of it.
+        reason: String,
     },
     /// An option of the client is wrong.
     Option {
@@ -110,9 +116,10 @@ impl fmt::Display for ProduceError {
                 f,
                 "Kafka at {servers} does not answer: {reason}; check --servers and whether it is up"
             ),
-            Self::NoTopic { topic } => write!(
+            Self::NoTopic { topic, reason } => write!(
                 f,
-                "there is no topic {topic:?}; create it, or let --partitions N create it"
+                "topic {topic:?} cannot be written to: {reason}; if there is none, create it, or let \
+                 --partitions N create it"
             ),
             Self::Option { reason } => write!(f, "a client option is wrong: {reason}"),
             Self::NotDelivered { topic, reason } => {
@@ -174,20 +181,30 @@ impl Producer {
         })
     }
 
-    /// The number of partitions of a topic.
+    /// The number of partitions of a topic. Brokers and a topic that are not there yet are waited for:
+    /// the brokers learn one by one of a topic that was just created. Takes the thread meanwhile.
     ///
     /// # Errors
-    /// [`ProduceError::Unreachable`], [`ProduceError::NoTopic`].
+    /// [`ProduceError::Unreachable`], [`ProduceError::NoTopic`] with what was said last.
     pub fn partitions(&self, topic: &str, timeout: Duration) -> Result<usize, ProduceError> {
-        let metadata = self.client.client().fetch_metadata(Some(topic), timeout);
-        let metadata = metadata.map_err(|error| self.unreachable(&error))?;
-        let found = metadata.topics().iter().find(|t| t.name() == topic);
-        match found {
-            Some(found) if found.error().is_none() => Ok(found.partitions().len()),
-            _ => Err(ProduceError::NoTopic {
-                topic: topic.to_owned(),
-            }),
-        }
+        let no_topic = |reason: String| ProduceError::NoTopic {
+            topic: topic.to_owned(),
+            reason,
+        };
+        patiently(timeout, |left| {
+            let metadata = self.client.client().fetch_metadata(Some(topic), left);
+            let metadata = metadata.map_err(|error| self.unreachable(&error))?;
+            let found = metadata.topics().iter().find(|t| t.name() == topic);
+            let found = found.ok_or_else(|| no_topic("the brokers do not know it".into()))?;
+            if let Some(error) = found.error() {
+                return Err(no_topic(RDKafkaErrorCode::from(error).to_string()));
+            }
+            let unled = found.partitions().iter().find_map(|p| p.error());
+            match unled {
+                Some(error) => Err(no_topic(RDKafkaErrorCode::from(error).to_string())),
+                None => Ok(found.partitions().len()),
+            }
+        })
     }
 
     /// Creates a topic with so many partitions, one replica each, unless it exists.
@@ -232,14 +249,24 @@ impl Producer {
             if let Rate::PerSecond(rate) = rate
                 && rate > 0.0
             {
-                let due = started + Duration::from_secs_f64(sent as f64 / rate);
-                if due > Instant::now() {
-                    tokio::time::sleep_until(due).await;
+                match due(started, sent, rate) {
+                    Some(due) if due <= Instant::now() => {}
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    // It is due after the end of the clock.
+                    None => tokio::time::sleep(Duration::MAX).await,
                 }
             }
+            // What is known is told at once: that of a message that failed ends the sending.
+            while let Some(oldest) = waiting.front_mut() {
+                let Some(known) = now_or_never(acknowledged(oldest)) else {
+                    break;
+                };
+                waiting.pop_front();
+                delivered(known.map_err(not_delivered)?);
+            }
             while waiting.len() >= IN_FLIGHT {
-                if let Some(oldest) = waiting.pop_front() {
-                    delivered(acknowledged(oldest).await.map_err(not_delivered)?);
+                if let Some(mut oldest) = waiting.pop_front() {
+                    delivered(acknowledged(&mut oldest).await.map_err(not_delivered)?);
                 }
             }
             loop {
@@ -256,8 +283,8 @@ impl Producer {
             }
             sent += 1;
         }
-        for delivery in waiting {
-            delivered(acknowledged(delivery).await.map_err(not_delivered)?);
+        for mut delivery in waiting {
+            delivered(acknowledged(&mut delivery).await.map_err(not_delivered)?);
         }
         Ok(sent)
     }
@@ -307,7 +334,37 @@ fn record<'a>(topic: &'a str, message: &'a Message) -> FutureRecord<'a, [u8], [u
     record
 }
 
-async fn acknowledged(delivery: DeliveryFuture) -> Result<Delivery, String> {
+/// Asks until there is an answer or the time is up, with pauses. Gives the last failure then.
+fn patiently<T, E>(
+    timeout: Duration,
+    mut ask: impl FnMut(Duration) -> Result<T, E>,
+) -> Result<T, E> {
+    let until = Instant::now() + timeout;
+    loop {
+        // The client takes no time at all for no answer at all.
+        let left = until.saturating_duration_since(Instant::now()).max(PAUSE);
+        match ask(left) {
+            Err(_) if Instant::now() + PAUSE < until => std::thread::sleep(PAUSE),
+            answer => return answer,
+        }
+    }
+}
+
+/// When a message is due, if there is such a time.
+fn due(started: Instant, sent: u64, rate: f64) -> Option<Instant> {
+    let after = Duration::try_from_secs_f64(sent as f64 / rate).ok()?;
+    started.checked_add(after)
+}
+
+/// The result of a future that has one already.
+fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
+    }
+}
+
+async fn acknowledged(delivery: &mut DeliveryFuture) -> Result<Delivery, String> {
     match delivery.await {
         Ok(Ok(delivery)) => Ok(Delivery {
             partition: delivery.partition,
@@ -315,5 +372,48 @@ async fn acknowledged(delivery: DeliveryFuture) -> Result<Delivery, String> {
         }),
         Ok(Err((error, _))) => Err(error.to_string()),
         Err(_) => Err("the producer was closed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_not_known_yet_is_asked_for_again() {
+        let mut answers = [Err("unknown"), Err("no leader"), Ok(3)].into_iter();
+        let found = patiently(Duration::from_secs(60), |_| answers.next().unwrap());
+        assert_eq!(found, Ok(3));
+    }
+
+    #[test]
+    fn a_topic_that_does_not_come_is_told_with_what_the_brokers_said_last() {
+        let mut asked = 0;
+        let found = patiently::<(), _>(Duration::ZERO, |_| {
+            asked += 1;
+            Err("unknown")
+        });
+        assert_eq!((found, asked), (Err("unknown"), 1));
+        let error = ProduceError::NoTopic {
+            topic: "films".into(),
+            reason: "Broker: Leader not available".into(),
+        };
+        assert!(error.to_string().contains("Leader not available"));
+    }
+
+    #[test]
+    fn a_message_may_be_due_after_the_end_of_the_clock() {
+        let now = Instant::now();
+        assert_eq!(due(now, 0, 1e-20), Some(now));
+        assert_eq!(due(now, 10, 2.0), Some(now + Duration::from_secs(5)));
+        for never in [1e-20, f64::MIN_POSITIVE] {
+            assert_eq!(due(now, 1, never), None, "{never}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_known_already_is_told() {
+        assert_eq!(now_or_never(std::future::ready(7)), Some(7));
+        assert_eq!(now_or_never(std::future::pending::<()>()), None);
     }
 }
