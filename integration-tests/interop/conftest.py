@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ import pytest
 import movies
 from project import Project, binary, duckdb_with_iceberg, s3_environment, server_project
 from servers import S3, Postgres, RestServer, postgres, rest_catalog, seaweedfs
+
+# The servers of these tests are on this machine, whatever proxy leads out of it.
+for variable in ("no_proxy", "NO_PROXY"):
+    others = os.environ.get(variable)
+    os.environ[variable] = ",".join(filter(None, [others, "127.0.0.1", "localhost"]))
 
 
 @pytest.fixture(scope="session")

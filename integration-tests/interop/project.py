@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog, load_catalog
 
 import movies
-from servers import S3, Postgres, RestServer
+from servers import S3, Postgres, RestServer, inherited_environment
 
 CATALOG_NAME = "berglake"
 TIMEOUT = 300
@@ -82,10 +82,9 @@ class Project:
         return cls(folder, environment, server.pyiceberg_properties(), server.s3)
 
     def call(self, *arguments: str, expect_code: int = 0) -> subprocess.CompletedProcess[bytes]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("BERGLAKE_")}
         done = subprocess.run(
             [str(binary()), "--project", str(self.folder), *arguments],
-            env={**inherited, **self.environment},
+            env={**inherited_environment(), **self.environment},
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,

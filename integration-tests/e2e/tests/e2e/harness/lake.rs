@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::engine::{self, engine, free_port};
 use super::servers::{Kafka, Minio, Postgres};
-use super::until;
+use super::{client, strip, until};
 
 /// The binary under test.
 ///
@@ -230,12 +230,7 @@ impl Lake {
 }
 
 fn prepare(command: &mut Command, folder: &Path, environment: &BTreeMap<String, String>) {
-    // What the person who runs the tests has set is no part of them.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BERGLAKE_") {
-            command.env_remove(name);
-        }
-    }
+    strip(command);
     command
         .current_dir(folder)
         .envs(environment)
@@ -286,7 +281,7 @@ impl Role {
     /// Waits until it says that it is ready.
     pub async fn ready(&self) {
         let url = format!("{}/health/ready", self.url());
-        let client = reqwest::Client::new();
+        let client = client();
         until(
             &format!("{} is ready", self.name),
             Duration::from_secs(120),
@@ -308,12 +303,26 @@ impl Role {
         .await;
     }
 
-    /// Whether the process is there.
+    /// Whether the process is there. While it was not, another one may have been given its port: then it
+    /// is started again, as whoever supervises it would do.
     pub fn is_running(&self) -> bool {
-        let mut child = self.child.lock().expect("not poisoned");
-        child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        let ended = {
+            let mut child = self.child.lock().expect("not poisoned");
+            match child.as_mut().map(Child::try_wait) {
+                Some(Ok(None)) => return true,
+                Some(Ok(Some(status))) => status,
+                Some(Err(_)) | None => return false,
+            }
+        };
+        let log = self.log();
+        let mut end = log.lines().rev().take(10);
+        let taken = end.any(|line| line.contains("another program listens at this address"));
+        if ended.code() != Some(3) || !taken {
+            return false;
+        }
+        self.child.lock().expect("not poisoned").take();
+        self.start();
+        true
     }
 
     /// The number of the process.
@@ -350,10 +359,11 @@ impl Role {
     }
 
     fn signal(&self, signal: &str) {
-        let status = std::process::Command::new("kill")
-            .args([&format!("-{signal}"), &self.id().to_string()])
+        // The shell does it, because not every system has a program for it.
+        let status = std::process::Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {}", self.id())])
             .status()
-            .expect("`kill` starts");
+            .expect("`sh` starts");
         assert!(status.success(), "no signal to {}", self.name);
     }
 

@@ -40,6 +40,25 @@ pub fn run<F: Future<Output = ()>>(test: F) {
     });
 }
 
+/// A client that talks to servers on this machine, whatever proxy its environment names.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client")
+}
+
+/// Takes away what the person who runs the tests has set: it is no part of them.
+pub fn strip(command: &mut tokio::process::Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy().to_ascii_uppercase();
+        let prefixes = ["BERGLAKE_", "OTEL_"];
+        if text.ends_with("_PROXY") || prefixes.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// Waits until a condition holds, asking ten times a second.
 ///
 /// # Panics

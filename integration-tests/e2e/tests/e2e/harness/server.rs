@@ -7,7 +7,7 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 
 use super::engine::{self, engine};
-use super::until;
+use super::{client, until};
 
 /// A container with one published port.
 #[derive(Debug)]
@@ -104,9 +104,14 @@ impl Server {
             .expect("kill");
     }
 
-    /// Starts it again after [`kill`](Self::kill).
+    /// Starts it again after [`kill`](Self::kill). While it was not there its port may have been given to
+    /// somebody else for a moment.
     pub async fn start(&self) {
-        self.container.start().await.expect("start");
+        let what = format!("{} starts again", self.name);
+        until(&what, Duration::from_secs(60), async || {
+            self.container.start().await.is_ok()
+        })
+        .await;
     }
 
     /// Runs a program inside and gives what it prints.
@@ -132,7 +137,7 @@ impl Server {
     /// Waits until `path` is answered with 200.
     pub async fn answers(&self, path: &str) {
         let url = format!("http://{}{path}", self.address());
-        let client = reqwest::Client::new();
+        let client = client();
         until(
             &format!("{} answers", self.name),
             Duration::from_secs(180),

@@ -270,6 +270,34 @@ impl Kafka {
             matches!(made.as_slice(), [Ok(_)])
         })
         .await;
+        self.has(name, Some(partitions)).await;
+    }
+
+    /// Waits until the broker itself says that the topic has so many partitions, or that there is no such
+    /// topic: what was decided for it, it learns a moment later.
+    async fn has(&self, topic: &str, partitions: Option<i32>) {
+        let what = format!("{topic} has {partitions:?} partitions");
+        let client = std::sync::Arc::new(self.admin());
+        until(&what, Duration::from_secs(60), async || {
+            let (client, topic) = (client.clone(), topic.to_owned());
+            let asked = tokio::task::spawn_blocking(move || {
+                // All topics, because to ask for one by name may be to make it.
+                let all = client.inner().fetch_metadata(None, Duration::from_secs(5));
+                all.map(|all| {
+                    let mut topics = all.topics().iter();
+                    let found =
+                        topics.find(|found| found.name() == topic && found.error().is_none());
+                    found.map(|found| {
+                        let led = found.partitions().iter().filter(|p| p.leader() >= 0);
+                        led.count()
+                    })
+                })
+            });
+            let found = asked.await.expect("it is asked");
+            let wanted = partitions.map(|n| usize::try_from(n).expect("a number"));
+            found.is_ok_and(|found| found == wanted)
+        })
+        .await;
     }
 
     /// Deletes a topic with all its records.
@@ -280,6 +308,7 @@ impl Kafka {
             .await
             .expect("delete topic");
         assert!(matches!(deleted.as_slice(), [Ok(_)]), "{deleted:?}");
+        self.has(name, None).await;
     }
 
     /// Gives a topic more partitions.
@@ -290,6 +319,8 @@ impl Kafka {
             .await
             .expect("add partitions");
         assert!(matches!(added.as_slice(), [Ok(_)]), "{added:?}");
+        let total = i32::try_from(total).expect("a number of partitions");
+        self.has(name, Some(total)).await;
     }
 
     /// A producer that never loses or doubles what it was given.

@@ -43,6 +43,7 @@ impl Trino {
             .start()
             .await;
         let client = reqwest::Client::builder()
+            .no_proxy()
             .timeout(Duration::from_secs(120))
             .build()
             .expect("a client");
