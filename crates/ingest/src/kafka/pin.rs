@@ -315,8 +315,15 @@ pub(super) fn anew(
             Resume::Replay => held.low,
             Resume::Skip => held.high,
         };
+        // The offset is that of the recorded position, from which the commit goes on. The message before
+        // it was one of the old topic, and must not be what the next run compares.
+        let known = recorded.partitions.get(partition);
+        let known = known.map(|known| PartitionPosition {
+            next: known.next,
+            last: None,
+        });
         let range = PinnedRange {
-            known: recorded.partitions.get(partition).cloned(),
+            known,
             start,
             end: held.high,
             expect: None,

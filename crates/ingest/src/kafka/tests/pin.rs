@@ -200,6 +200,23 @@ fn the_last_message_is_compared_if_it_is_still_there() {
 }
 
 #[test]
+fn a_partition_that_ends_where_it_ended_before_does_not_keep_the_old_message_to_compare() {
+    // Partition 1 was refilled up to the very offset that is recorded; partition 0 tells that the
+    // topic is another one.
+    let at = recorded(&[(0, 10), (1, 10)]);
+    let now = seen(&[(0, 0, 3), (1, 0, 10)]);
+    for resume in [Resume::Skip, Resume::Replay] {
+        let options = PinOptions {
+            resume: Some(resume),
+            ..PinOptions::default()
+        };
+        let begun = pin(&topic(), Some(&at), &now, &options).unwrap().begin();
+        assert_eq!(begun.partitions[&1].from, Some(10));
+        assert!(begun.partitions.values().all(|range| range.last.is_none()));
+    }
+}
+
+#[test]
 fn another_topic_is_an_error_that_names_both() {
     let at = recorded(&[(0, 10)]);
     let other: Arc<str> = "series".into();
