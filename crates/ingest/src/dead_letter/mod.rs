@@ -4,7 +4,9 @@
 //! keeps the bytes, where they came from, and why they did not fit. [`to_batch`] turns dead
 //! letters into rows of the dead-letter table, whose schema is [`schema`]. The `error_id` of such
 //! a row is a hash of the flow and the record's coordinates, so a batch that is read again gives
-//! the same ids, and writing dead letters before the good rows is idempotent.
+//! the same ids, and writing dead letters before the good rows is idempotent. A Kafka topic that was
+//! deleted and made anew counts its offsets from 0 again: when a flow takes it up, dead letters of the new
+//! topic may have the ids of other records of the old one.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -140,13 +142,14 @@ pub struct DeadLetter {
     pub raw: Bytes,
     /// Why it is no row.
     pub error_type: ErrorType,
-    /// The field, what was expected, and the value, shortened.
+    /// The field, what was expected, and the value, shortened; for a message its key, too.
     pub message: String,
 }
 
 impl DeadLetter {
     /// The id of this record's row in the dead-letter table: 32 hexadecimal digits, the same for
-    /// the same flow and coordinates at every replay.
+    /// the same flow and coordinates at every replay. The offsets of a topic that was made anew are
+    /// coordinates of the old one, too.
     pub fn error_id(&self, flow: &str) -> String {
         // A fixed name space, so that the ids differ from anybody else's version 5 UUIDs.
         const NAMESPACE: Uuid = Uuid::from_u128(0x6f0e_5b0c_1f6a_5c1e_9d52_3a7f_c2d4_81b9);
@@ -188,9 +191,14 @@ pub fn schema() -> SchemaRef {
 /// `error_timestamp` of all of them.
 ///
 /// # Errors
-/// [`IngestError::Arrow`] when the bytes of all of them together do not fit one batch (2 GiB).
+/// [`IngestError::Arrow`] when the records or the messages of all of them together do not fit one batch
+/// (2 GiB).
 pub fn to_batch(flow: &str, letters: &[DeadLetter], now: DateTime<Utc>) -> Result<RecordBatch> {
-    let bytes: usize = letters.iter().map(|letter| letter.raw.len()).sum();
+    let columns = [
+        letters.iter().map(|letter| letter.raw.len()).sum(),
+        letters.iter().map(|letter| letter.message.len()).sum(),
+    ];
+    let bytes: usize = columns.into_iter().max().unwrap_or_default();
     if i32::try_from(bytes).is_err() {
         return Err(IngestError::Arrow {
             context: format!("{} dead letters of flow {flow}", letters.len()),

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -15,21 +14,11 @@ use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, StreamDecoder, read_footer_length};
 use arrow::ipc::{Block, root_as_footer};
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::{
-    AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
-};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::fit::{self, Rejects, Unfit};
-use super::json::UnknownFields;
-use super::{BATCH_ROWS, Context, Format, MAX_RECORD_BYTES, Part};
+use super::row_groups::RowGroups;
+use super::{Context, Format, MAX_RECORD_BYTES, Part, size};
 use crate::error::{IngestError, Result};
-use crate::files::{FileStore, SourceFile};
 
 /// How much of an Arrow stream is asked of the store at once.
 const READ_BYTES: u64 = 4 << 20;
@@ -44,7 +33,7 @@ pub(crate) struct ColumnarReader {
 }
 
 impl ColumnarReader {
-    pub(crate) async fn open(context: &Context, unknown: &mut UnknownFields) -> Result<Self> {
+    pub(crate) async fn open(context: &Context) -> Result<Self> {
         let declared = &context.options.schema;
         let wanted = |name: &str| declared.field_with_name(name).is_ok();
         let (batches, schema) = Batches::open(context, wanted).await?;
@@ -66,9 +55,6 @@ impl ColumnarReader {
                 found,
             },
         })?;
-        for field in schema.fields().iter().filter(|field| !wanted(field.name())) {
-            unknown.note("", field.name());
-        }
         Ok(Self {
             batches,
             waiting: None,
@@ -87,7 +73,7 @@ impl ColumnarReader {
                 }
             },
         };
-        let rows = batch.num_rows().min(BATCH_ROWS);
+        let rows = size::rows_of_part(&batch);
         if rows < batch.num_rows() {
             self.waiting = Some(batch.slice(rows, batch.num_rows() - rows));
         }
@@ -152,7 +138,7 @@ fn as_json(row: &RecordBatch) -> Bytes {
 
 /// The batches of a file as they are in it.
 enum Batches {
-    Parquet(ParquetRecordBatchStream<Ranges>),
+    Parquet(Box<RowGroups>),
     File {
         decoder: FileDecoder,
         blocks: VecDeque<Block>,
@@ -175,19 +161,8 @@ impl Batches {
     async fn open(context: &Context, wanted: impl Fn(&str) -> bool) -> Result<(Self, SchemaRef)> {
         match context.options.format {
             Format::Parquet => {
-                let builder = parquet(context).await?;
-                let schema = builder.schema().clone();
-                let roots = schema.fields().iter().enumerate();
-                let roots = roots
-                    .filter(|(_, field)| wanted(field.name()))
-                    .map(|(at, _)| at);
-                let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-                let stream = builder
-                    .with_projection(mask)
-                    .with_batch_size(BATCH_ROWS)
-                    .build()
-                    .map_err(|error| context.corrupt(error))?;
-                Ok((Self::Parquet(stream), schema))
+                let (groups, schema) = RowGroups::open(context, wanted).await?;
+                Ok((Self::Parquet(Box::new(groups)), schema))
             }
             _ => arrow(context).await,
         }
@@ -195,15 +170,7 @@ impl Batches {
 
     async fn next(&mut self, context: &Context) -> Result<Option<RecordBatch>> {
         match self {
-            Self::Parquet(stream) => {
-                let next = AssertUnwindSafe(stream.next()).catch_unwind().await;
-                match next.map_err(|_| context.corrupt("its pages cannot be decoded"))? {
-                    Some(batch) => batch
-                        .map(Some)
-                        .map_err(|error| parquet_error(context, error)),
-                    None => Ok(None),
-                }
-            }
+            Self::Parquet(groups) => groups.next(context).await,
             Self::File { decoder, blocks } => {
                 while let Some(block) = blocks.pop_front() {
                     let data = read_block(context, &block).await?;
@@ -230,66 +197,6 @@ fn guarded<T>(context: &Context, decode: impl FnOnce() -> Result<T, ArrowError>)
 /// The schema of a columnar file.
 pub(crate) async fn schema(context: &Context) -> Result<SchemaRef> {
     Ok(Batches::open(context, |_| false).await?.1)
-}
-
-async fn parquet(context: &Context) -> Result<ParquetRecordBatchStreamBuilder<Ranges>> {
-    let ranges = Ranges {
-        store: context.store.clone(),
-        file: context.file.clone(),
-    };
-    let opened = AssertUnwindSafe(ParquetRecordBatchStreamBuilder::new(ranges))
-        .catch_unwind()
-        .await;
-    opened
-        .map_err(|_| context.corrupt("its footer cannot be decoded"))?
-        .map_err(|error| parquet_error(context, error))
-}
-
-/// What the store said stays an error of the store: the file may be whole.
-fn parquet_error(context: &Context, error: ParquetError) -> IngestError {
-    match error {
-        ParquetError::External(inner) => match inner.downcast::<object_store::Error>() {
-            Ok(source) => IngestError::storage(&*context.file.location, *source),
-            Err(other) => context.corrupt(other),
-        },
-        other => context.corrupt(other),
-    }
-}
-
-/// A file as Parquet's reader wants it: ranges of the version that was listed.
-struct Ranges {
-    store: FileStore,
-    file: SourceFile,
-}
-
-impl AsyncFileReader for Ranges {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        async move {
-            if range.end > self.file.size || range.start > range.end {
-                return Err(ParquetError::EOF(format!(
-                    "bytes {} to {} of a file of {}",
-                    range.start, range.end, self.file.size
-                )));
-            }
-            let read = self.store.read_raw(&self.file, range).await;
-            read.map_err(|error| ParquetError::External(Box::new(error)))
-        }
-        .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        async move {
-            let size = self.file.size;
-            let metadata = ParquetMetaDataReader::new()
-                .load_and_finish(self, size)
-                .await?;
-            Ok(Arc::new(metadata))
-        }
-        .boxed()
-    }
 }
 
 /// Opens an Arrow IPC file of either kind: the file format begins with a magic, the stream does

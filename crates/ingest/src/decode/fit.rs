@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, LargeListArray, ListArray, MapArray, OffsetSizeTrait,
-    StructArray, new_null_array,
+    StructArray, make_array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
@@ -193,10 +193,15 @@ pub(crate) fn fit(
             let T::Struct(fields) = entries.data_type() else {
                 return Err(ArrowError::SchemaError(format!("{path} is no map")));
             };
+            let (first, length, offsets) = reached(map.offsets());
+            let keys = map.keys().slice(first, length);
+            let values = map.values().slice(first, length);
             let mut inner = Rejects::new();
-            let keys = fit(map.keys(), &fields[0], &format!("{path}.key"), &mut inner)?;
-            let values = fit(map.values(), &fields[1], &format!("{path}[]"), &mut inner)?;
-            to_parents(map.offsets(), map, inner, rejects);
+            let key = Field::clone(&fields[0]).with_nullable(false);
+            let keys = fit(&keys, &key, &format!("{path}.key"), &mut inner)?;
+            let values = fit(&values, &fields[1], &format!("{path}[]"), &mut inner)?;
+            to_parents(&offsets, map, inner, rejects);
+            let keys = valid(keys)?;
             let fields: Fields = fields
                 .iter()
                 .enumerate()
@@ -206,7 +211,7 @@ pub(crate) fn fit(
             let entries = Field::new(entries.name(), T::Struct(fields), false);
             Arc::new(MapArray::try_new(
                 Arc::new(entries),
-                map.offsets().clone(),
+                offsets,
                 structs,
                 map.nulls().cloned(),
                 *sorted,
@@ -259,12 +264,14 @@ fn fit_list<O: OffsetSizeTrait>(
     path: &str,
     rejects: &mut Rejects,
 ) -> Result<ArrayRef, ArrowError> {
+    let (first, length, offsets) = reached(list.offsets());
+    let values = list.values().slice(first, length);
     let mut inner = Rejects::new();
-    let values = fit(list.values(), item, &format!("{path}[]"), &mut inner)?;
-    to_parents(list.offsets(), list, inner, rejects);
+    let values = fit(&values, item, &format!("{path}[]"), &mut inner)?;
+    to_parents(&offsets, list, inner, rejects);
     let item = relaxed(item, true);
     let nulls = list.nulls().cloned();
-    let wide = list.offsets().iter().map(|offset| offset.as_usize());
+    let wide = offsets.iter().map(|offset| offset.as_usize());
     if matches!(expected, DataType::LargeList(_)) {
         let offsets: Vec<i64> = wide.map(|offset| offset as i64).collect();
         let offsets = OffsetBuffer::new(offsets.into());
@@ -277,6 +284,30 @@ fn fit_list<O: OffsetSizeTrait>(
         .collect::<Result<_, _>>()?;
     let offsets = OffsetBuffer::new(offsets.into());
     Ok(Arc::new(ListArray::try_new(item, offsets, values, nulls)?))
+}
+
+/// Where the items of lists begin and how many there are, and the offsets into these alone. A slice of
+/// an array keeps the items of all of it, and each would be cast once for every slice.
+fn reached<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> (usize, usize, OffsetBuffer<O>) {
+    let first = offsets.first().copied().unwrap_or_default();
+    let last = offsets.last().copied().unwrap_or_default();
+    let length = last.as_usize() - first.as_usize();
+    if first == O::default() {
+        return (0, length, offsets.clone());
+    }
+    let moved: Vec<O> = offsets.iter().map(|offset| *offset - first).collect();
+    let moved = OffsetBuffer::new(moved.into());
+    (first.as_usize(), length, moved)
+}
+
+/// Keys of maps, of which none can be NULL. Each that is became a reject of its row, or stands in a map
+/// that is NULL itself and means nothing.
+fn valid(keys: ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if keys.null_count() == 0 {
+        return Ok(keys);
+    }
+    let keys = keys.to_data().into_builder().nulls(None).build()?;
+    Ok(make_array(keys))
 }
 
 /// Rejects of the items of a list become rejects of the rows that hold them.
@@ -311,7 +342,7 @@ fn fit_scalar(
         // A timestamp without a zone is UTC, and zones are for display: only the unit is cast.
         (T::Timestamp(unit, _), T::Timestamp(_, zone)) => {
             let same = T::Timestamp(*unit, zone.clone());
-            arrow::array::make_array(array.to_data().into_builder().data_type(same).build()?)
+            make_array(array.to_data().into_builder().data_type(same).build()?)
         }
         _ => array.clone(),
     };
@@ -380,8 +411,13 @@ fn lost_digits(source: &ArrayRef, cast: &ArrayRef) -> Result<Option<BooleanArray
     }
     if from.is_decimal() && is_exact {
         let after = cast_with_options(cast, from, &SAFE)?;
-        let lost = arrow::compute::kernels::cmp::neq(&after, source)?;
-        let lost = (0..lost.len()).map(|row| Some(lost.is_valid(row) && lost.value(row)));
+        let same = arrow::compute::kernels::cmp::eq(&after, source)?;
+        let lost = (0..same.len()).map(|row| {
+            let is_cast = source.is_valid(row) && cast.is_valid(row);
+            // A value that was rounded up to one more digit does not even fit its old type.
+            let is_same = same.is_valid(row) && same.value(row);
+            Some(is_cast && !is_same)
+        });
         return Ok(Some(lost.collect()));
     }
     Ok(None)

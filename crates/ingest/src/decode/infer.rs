@@ -1,5 +1,6 @@
 //! A schema from the data, where none is declared.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
@@ -17,6 +18,9 @@ use crate::files::{FileStore, SourceFile};
 /// How many records of each file are looked at.
 pub const SAMPLE_RECORDS: usize = 1000;
 
+/// How many fields an inferred schema has at most, those inside of others among them.
+pub const MAX_INFERRED_FIELDS: usize = 10_000;
+
 /// Infers a schema from the first [`SAMPLE_RECORDS`] records of each file, in the order given.
 /// The same files give the same schema. Whoever uses it keeps it: later files are read with it
 /// rather than inferred anew, and what does not fit becomes a dead letter.
@@ -30,7 +34,8 @@ pub const SAMPLE_RECORDS: usize = 1000;
 /// where files differ.
 ///
 /// # Errors
-/// [`IngestError::NoSchema`] when there are no files or no columns, and those of
+/// [`IngestError::NoSchema`] when there are no files, no columns or more than [`MAX_INFERRED_FIELDS`], and
+/// those of
 /// [`FileReader::open`](super::FileReader::open).
 pub async fn infer_schema(
     store: &FileStore,
@@ -38,7 +43,7 @@ pub async fn infer_schema(
     format: Format,
     csv: &CsvOptions,
 ) -> Result<SchemaRef> {
-    let mut columns = Shape::Object(Vec::new());
+    let mut columns = Shape::Object(Members::default());
     for file in files {
         let options = ReadOptions::new(format, columnar::no_columns()).with_csv(csv.clone());
         let context = Context {
@@ -55,7 +60,7 @@ pub async fn infer_schema(
             Format::Csv => sample_csv(&context).await?,
             _ => sample_json(&context).await?,
         };
-        columns = columns.and(shape);
+        columns = columns.and(shape).bounded(&context)?;
     }
     let fields = match columns.data_type() {
         DataType::Struct(fields) => fields,
@@ -88,7 +93,7 @@ enum Shape {
     Float,
     Text,
     List(Box<Shape>),
-    Object(Vec<(String, Shape)>),
+    Object(Members),
     /// A type of a file that has types.
     Typed(DataType),
 }
@@ -102,13 +107,13 @@ impl Shape {
             (Self::Int, Self::Float) | (Self::Float, Self::Int) => Self::Float,
             (Self::List(a), Self::List(b)) => Self::List(Box::new(a.and(*b))),
             (Self::Object(mut fields), Self::Object(more)) => {
-                for (name, shape) in more {
-                    match fields.iter_mut().find(|(known, _)| *known == name) {
-                        Some((_, known)) => {
+                for (name, shape) in more.list {
+                    match fields.get_mut(&name) {
+                        Some(known) => {
                             let before = std::mem::replace(known, Self::Unknown);
                             *known = before.and(shape);
                         }
-                        None => fields.push((name, shape)),
+                        None => fields.set(name, shape),
                     }
                 }
                 Self::Object(fields)
@@ -127,7 +132,7 @@ impl Shape {
             Self::List(item) => {
                 DataType::List(Arc::new(Field::new("element", item.data_type(), true)))
             }
-            Self::Object(fields) if fields.is_empty() => {
+            Self::Object(fields) if fields.list.is_empty() => {
                 let entries = Fields::from(vec![
                     Field::new("key", DataType::Utf8, false),
                     Field::new("value", DataType::Utf8, true),
@@ -137,6 +142,7 @@ impl Shape {
             }
             Self::Object(fields) => DataType::Struct(
                 fields
+                    .list
                     .iter()
                     .map(|(name, shape)| Field::new(name, shape.data_type(), true))
                     .collect(),
@@ -144,11 +150,82 @@ impl Shape {
             Self::Typed(data_type) => data_type.clone(),
         }
     }
+
+    /// How many fields there are, those inside of others among them.
+    fn fields(&self) -> usize {
+        match self {
+            Self::List(item) => item.fields(),
+            Self::Object(fields) => {
+                let inner = fields.list.iter().map(|(_, shape)| shape.fields());
+                fields.list.len() + inner.sum::<usize>()
+            }
+            _ => 0,
+        }
+    }
+
+    /// The same shape, unless it has too many fields.
+    fn bounded(self, context: &Context) -> Result<Self> {
+        let fields = self.fields();
+        if fields <= MAX_INFERRED_FIELDS {
+            return Ok(self);
+        }
+        Err(IngestError::NoSchema {
+            pattern: context.file.location.to_string(),
+            reason: format!(
+                "the records have {fields} fields, and {MAX_INFERRED_FIELDS} are the most that are \
+                 inferred; an object that has ids or other values as names is a MAP"
+            ),
+        })
+    }
+}
+
+/// The fields of an object in the order in which their names were first met, each found by its name.
+#[derive(Debug, Clone, Default)]
+struct Members {
+    list: Vec<(String, Shape)>,
+    places: HashMap<String, usize>,
+}
+
+impl Members {
+    fn get_mut(&mut self, name: &str) -> Option<&mut Shape> {
+        let place = *self.places.get(name)?;
+        self.list.get_mut(place).map(|(_, shape)| shape)
+    }
+
+    /// Adds a field; of a name that is repeated the last value counts.
+    fn set(&mut self, name: String, shape: Shape) {
+        match self.get_mut(&name) {
+            Some(known) => *known = shape,
+            None => {
+                self.places.insert(name.clone(), self.list.len());
+                self.list.push((name, shape));
+            }
+        }
+    }
+}
+
+impl PartialEq for Members {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl FromIterator<(String, Shape)> for Members {
+    fn from_iter<I: IntoIterator<Item = (String, Shape)>>(fields: I) -> Self {
+        let mut members = Self::default();
+        for (name, shape) in fields {
+            // A file with types may have a name twice; whoever uses the schema says so.
+            let place = members.list.len();
+            members.places.entry(name.clone()).or_insert(place);
+            members.list.push((name, shape));
+        }
+        members
+    }
 }
 
 async fn sample_json(context: &Context) -> Result<Shape> {
     let mut frames = Frames::new(framer(context));
-    let mut columns = Shape::Object(Vec::new());
+    let mut columns = Shape::Object(Members::default());
     for _ in 0..SAMPLE_RECORDS {
         let Some(frame) = frames.next(context).await? else {
             break;
@@ -158,7 +235,7 @@ async fn sample_json(context: &Context) -> Result<Shape> {
         }
         // A record that cannot be read says nothing about the schema; it will be a dead letter.
         if let Ok(shape @ Shape::Object(_)) = json_shape(&frame.raw) {
-            columns = columns.and(shape);
+            columns = columns.and(shape).bounded(context)?;
         }
     }
     Ok(columns)
@@ -175,11 +252,10 @@ fn json_shape(record: &[u8]) -> Result<Shape, Reject> {
 fn value_shape(parser: &mut Parser<'_>, depth: usize) -> Result<Shape, Reject> {
     Ok(match parser.peek() {
         Some(b'{') => {
-            let mut fields: Vec<(String, Shape)> = Vec::new();
+            let mut fields = Members::default();
             parser.object(depth, |parser, name| {
                 let shape = value_shape(parser, depth + 1)?;
-                fields.retain(|(known, _)| *known != *name);
-                fields.push((name.into_owned(), shape));
+                fields.set(name.into_owned(), shape);
                 Ok(())
             })?;
             Shape::Object(fields)
@@ -225,7 +301,7 @@ async fn sample_csv(context: &Context) -> Result<Shape> {
     let mut columns: Vec<(String, Shape)> = Vec::new();
     if options.header {
         let Some(first) = frames.next(context).await? else {
-            return Ok(Shape::Object(columns));
+            return Ok(Shape::Object(Members::default()));
         };
         let names = header(context, &first)?;
         columns.extend(names.into_iter().map(|name| (name, Shape::Unknown)));
@@ -255,7 +331,7 @@ async fn sample_csv(context: &Context) -> Result<Shape> {
             *shape = before.and(csv_shape(text.trim()));
         }
     }
-    Ok(Shape::Object(columns))
+    Ok(Shape::Object(columns.into_iter().collect()))
 }
 
 fn csv_shape(text: &str) -> Shape {

@@ -11,40 +11,8 @@ use super::MAX_DEPTH;
 use super::plan::{Cell, Column, Columns, Kind, Reject};
 use crate::dead_letter::{ErrorType, shortened};
 
-/// Fields of the input that no column is declared for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UnknownFields {
-    /// How often such a field was met.
-    pub count: u64,
-    /// The first names, with those of the fields around them, at most
-    /// [`MAX_NAMES`](Self::MAX_NAMES), in the order in which they were met.
-    pub names: Vec<String>,
-}
-
-impl UnknownFields {
-    /// How many names are kept.
-    pub const MAX_NAMES: usize = 16;
-
-    pub(crate) fn note(&mut self, prefix: &str, name: &str) {
-        self.count += 1;
-        let known = |known: &String| match known.strip_prefix(prefix) {
-            Some(rest) if prefix.is_empty() => rest == name,
-            Some(rest) => rest.strip_prefix('.') == Some(name),
-            None => false,
-        };
-        if self.names.len() < Self::MAX_NAMES && !self.names.iter().any(known) {
-            let dot = if prefix.is_empty() { "" } else { "." };
-            self.names.push(format!("{prefix}{dot}{name}"));
-        }
-    }
-}
-
 /// Decodes one record, which must be a JSON object, into the cells of the columns.
-pub(crate) fn decode<'a>(
-    record: &'a [u8],
-    columns: &Columns,
-    unknown: &mut UnknownFields,
-) -> Result<Vec<Cell<'a>>, Reject> {
+pub(crate) fn decode<'a>(record: &'a [u8], columns: &Columns) -> Result<Vec<Cell<'a>>, Reject> {
     let mut parser = Parser::new(utf8(record)?);
     parser.blanks();
     if parser.peek() != Some(b'{') {
@@ -58,7 +26,7 @@ pub(crate) fn decode<'a>(
             ),
         ));
     }
-    let cells = parser.record(columns, "", unknown, 0)?;
+    let cells = parser.record(columns, 0)?;
     parser.end()?;
     match parser.reject {
         Some(reject) => Err(reject),
@@ -151,30 +119,25 @@ impl<'a> Parser<'a> {
     }
 
     /// An object whose fields are declared columns. The parser stands at `{`.
-    fn record(
-        &mut self,
-        columns: &Columns,
-        path: &str,
-        unknown: &mut UnknownFields,
-        depth: usize,
-    ) -> Result<Vec<Cell<'a>>, Reject> {
+    fn record(&mut self, columns: &Columns, depth: usize) -> Result<Vec<Cell<'a>>, Reject> {
         let mut cells: Vec<Option<Cell<'a>>> = Vec::new();
         cells.resize_with(columns.list.len(), || None);
+        let mut misfits = Misfits::default();
         let mut hint = 0;
         self.object(depth, |parser, name| {
             match columns.find(&name, hint) {
                 Some(at) => {
                     hint = at + 1;
+                    let (cell, reject) = parser.value_alone(&columns.list[at], depth + 1)?;
                     // Of a name that is repeated the last value counts.
-                    cells[at] = Some(parser.value(&columns.list[at], unknown, depth + 1)?);
+                    cells[at] = Some(cell);
+                    misfits.set(&at, reject);
                 }
-                None => {
-                    unknown.note(path, &name);
-                    parser.skip_value(depth + 1)?;
-                }
+                None => parser.skip_value(depth + 1)?,
             }
             Ok(())
         })?;
+        self.reject = self.reject.take().or(misfits.first());
         let cells = columns
             .list
             .iter()
@@ -191,13 +154,20 @@ impl<'a> Parser<'a> {
         Ok(cells.collect())
     }
 
-    /// A value of a declared column.
-    fn value(
+    /// A value of a declared column, and why it or a value inside of it does not fit.
+    fn value_alone(
         &mut self,
         column: &Column,
-        unknown: &mut UnknownFields,
         depth: usize,
-    ) -> Result<Cell<'a>, Reject> {
+    ) -> Result<(Cell<'a>, Option<Reject>), Reject> {
+        let before = self.reject.take();
+        let cell = self.value(column, depth)?;
+        let reject = std::mem::replace(&mut self.reject, before);
+        Ok((cell, reject))
+    }
+
+    /// A value of a declared column.
+    fn value(&mut self, column: &Column, depth: usize) -> Result<Cell<'a>, Reject> {
         match self.peek() {
             Some(b'"') => {
                 let text = self.string()?;
@@ -226,7 +196,7 @@ impl<'a> Parser<'a> {
                 Kind::List(item) => {
                     let mut items = Vec::new();
                     self.array(depth, |parser| {
-                        items.push(parser.value(item, unknown, depth + 1)?);
+                        items.push(parser.value(item, depth + 1)?);
                         Ok(())
                     })?;
                     Ok(Cell::List(items))
@@ -234,19 +204,17 @@ impl<'a> Parser<'a> {
                 _ => self.other(column, "the array", depth),
             },
             Some(b'{') => match &column.kind {
-                Kind::Struct(columns) => Ok(Cell::Struct(self.record(
-                    columns,
-                    &column.path,
-                    unknown,
-                    depth,
-                )?)),
+                Kind::Struct(columns) => Ok(Cell::Struct(self.record(columns, depth)?)),
                 Kind::Map(values) => {
                     let mut entries: Vec<(Cell<'a>, Cell<'a>)> = Vec::new();
+                    let mut misfits = Misfits::default();
                     self.object(depth, |parser, name| {
-                        let value = parser.value(values, unknown, depth + 1)?;
+                        let (value, reject) = parser.value_alone(values, depth + 1)?;
+                        misfits.set(&name, reject);
                         entries.push((Cell::Text(name), value));
                         Ok(())
                     })?;
+                    self.reject = self.reject.take().or(misfits.first());
                     Ok(Cell::Map(last_of_each_key(entries)))
                 }
                 _ => self.other(column, "the object", depth),
@@ -480,6 +448,45 @@ impl<'a> Parser<'a> {
             }
             _ => Err(self.malformed("four hexadecimal digits")),
         }
+    }
+}
+
+/// The values of an object that do not fit, by their names: a later value of a name stands for it.
+#[derive(Debug)]
+struct Misfits<N> {
+    list: Vec<(N, Reject)>,
+    /// One that stays whatever follows, because too many were met to keep them all.
+    lasting: Option<Reject>,
+}
+
+impl<N> Default for Misfits<N> {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            lasting: None,
+        }
+    }
+}
+
+impl<N: PartialEq + Clone> Misfits<N> {
+    /// How many are kept. A record with more of them is none, whatever is said later of each.
+    const MOST: usize = 64;
+
+    /// Takes what became of a value of this name.
+    fn set(&mut self, name: &N, reject: Option<Reject>) {
+        self.list.retain(|(known, _)| known != name);
+        let Some(reject) = reject else { return };
+        if self.list.len() < Self::MOST {
+            self.list.push((name.clone(), reject));
+        } else {
+            self.lasting.get_or_insert(reject);
+        }
+    }
+
+    /// The first of them.
+    fn first(self) -> Option<Reject> {
+        let first = self.list.into_iter().next();
+        first.map(|(_, reject)| reject).or(self.lasting)
     }
 }
 

@@ -20,7 +20,7 @@
 //! | ARRAY, STRUCT, MAP | an array or object whose values fit | |
 //!
 //! `null`, and a field that is not there, is NULL where the column may be NULL, else
-//! `missing_required`. Fields that are not declared are passed over, counted and reported. Of a
+//! `missing_required`. Fields that are not declared are passed over. Of a
 //! field that is repeated the last value counts. In CSV every value is a text, so numbers and
 //! booleans are read from texts; an empty field without quotes is NULL.
 //!
@@ -36,6 +36,8 @@ mod infer;
 pub(crate) mod json;
 mod number;
 pub(crate) mod plan;
+mod row_groups;
+mod size;
 mod text;
 mod time;
 
@@ -55,8 +57,7 @@ use crate::dead_letter::{Coordinates, DeadLetter};
 use crate::error::{IngestError, Result};
 use crate::files::{FileStore, SourceFile};
 
-pub use self::infer::{SAMPLE_RECORDS, infer_schema};
-pub use self::json::UnknownFields;
+pub use self::infer::{MAX_INFERRED_FIELDS, SAMPLE_RECORDS, infer_schema};
 
 /// The most bytes a record may have: 16 MiB. A longer one is a dead letter of type `too_large`.
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
@@ -248,8 +249,6 @@ pub struct FileReport {
     pub rows: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
-    /// Fields or columns of the input that are not declared.
-    pub unknown: UnknownFields,
 }
 
 /// Reads one file.
@@ -337,10 +336,9 @@ impl FileReader {
             source: source.into(),
             options: options.clone(),
         };
-        let mut report = FileReport::default();
         let inner = match options.format {
             Format::Parquet | Format::Arrow => {
-                let reader = columnar::ColumnarReader::open(&context, &mut report.unknown).await?;
+                let reader = columnar::ColumnarReader::open(&context).await?;
                 Inner::Columnar(Box::new(reader))
             }
             _ => Inner::Text(Box::new(text::TextReader::new(&context)?)),
@@ -348,7 +346,7 @@ impl FileReader {
         Ok(Self {
             schema,
             context,
-            report,
+            report: FileReport::default(),
             inner,
         })
     }
@@ -370,7 +368,7 @@ impl FileReader {
     /// stays valid, but whoever commits file by file must not count this one as read.
     pub async fn next(&mut self) -> Result<Option<FileBatch>> {
         let part = match &mut self.inner {
-            Inner::Text(reader) => reader.next(&self.context, &mut self.report.unknown).await?,
+            Inner::Text(reader) => reader.next(&self.context).await?,
             Inner::Columnar(reader) => reader.next(&self.context).await?,
         };
         let Some(part) = part else { return Ok(None) };

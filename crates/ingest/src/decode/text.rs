@@ -1,13 +1,13 @@
 //! Reading JSON and CSV files: framing, decoding, batching.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use arrow::array::ArrayRef;
 
 use super::columns::Rows;
 use super::csv::{self, Layout};
 use super::frame::{Array, Csv, Frame, Framer, Lines};
-use super::json::{self, UnknownFields};
+use super::json;
 use super::plan::{Cell, Columns, Reject};
 use super::{BATCH_BYTES, BATCH_ROWS, Context, Format, Part};
 use crate::error::{IngestError, Result};
@@ -101,11 +101,7 @@ impl TextReader {
         })
     }
 
-    pub(crate) async fn next(
-        &mut self,
-        context: &Context,
-        unknown: &mut UnknownFields,
-    ) -> Result<Option<Part>> {
+    pub(crate) async fn next(&mut self, context: &Context) -> Result<Option<Part>> {
         let mut numbers: Vec<i64> = Vec::new();
         let mut dead_letters = Vec::new();
         let mut bytes = 0;
@@ -115,7 +111,7 @@ impl TextReader {
                 break;
             };
             if context.options.format == Format::Csv && self.layout.is_none() {
-                let (layout, is_header) = layout(context, &self.columns, &frame, unknown)?;
+                let (layout, is_header) = layout(context, &self.columns, &frame)?;
                 self.layout = Some(layout);
                 if is_header {
                     continue;
@@ -130,7 +126,7 @@ impl TextReader {
             } = frame;
             let decoded = match reject {
                 Some(reject) => Err(reject),
-                None => self.decode(context, &raw, unknown),
+                None => self.decode(context, &raw),
             };
             match decoded {
                 Ok(cells) => {
@@ -164,14 +160,9 @@ impl TextReader {
         }))
     }
 
-    fn decode<'a>(
-        &self,
-        context: &Context,
-        raw: &'a [u8],
-        unknown: &mut UnknownFields,
-    ) -> Result<Vec<Cell<'a>>, Reject> {
+    fn decode<'a>(&self, context: &Context, raw: &'a [u8]) -> Result<Vec<Cell<'a>>, Reject> {
         let Some(layout) = &self.layout else {
-            return json::decode(raw, &self.columns, unknown);
+            return json::decode(raw, &self.columns);
         };
         let options = &context.options.csv;
         let fields = csv::fields(raw, options.delimiter, options.quote)?;
@@ -180,12 +171,7 @@ impl TextReader {
 }
 
 /// The layout that the first row of a CSV file tells, and whether that row is the header.
-fn layout(
-    context: &Context,
-    columns: &Columns,
-    first: &Frame,
-    unknown: &mut UnknownFields,
-) -> Result<(Layout, bool)> {
+fn layout(context: &Context, columns: &Columns, first: &Frame) -> Result<(Layout, bool)> {
     let options = &context.options.csv;
     if !options.header {
         let width = columns.list.len();
@@ -210,9 +196,6 @@ fn layout(
         }
         places.push(place);
     }
-    for name in names.iter().filter(|name| columns.find(name, 0).is_none()) {
-        unknown.note("", name);
-    }
     Ok((
         Layout {
             width: names.len(),
@@ -231,9 +214,10 @@ pub(crate) fn header(context: &Context, first: &Frame) -> Result<Vec<String>> {
     let fields = csv::fields(&first.raw, options.delimiter, options.quote)
         .map_err(|reject| context.corrupt(format!("its header: {}", reject.message)))?;
     let mut names: Vec<String> = Vec::with_capacity(fields.len());
+    let mut known: HashSet<String> = HashSet::with_capacity(fields.len());
     for (name, _) in fields {
         let name = name.trim();
-        if names.iter().any(|known| known == name) {
+        if !known.insert(name.to_owned()) {
             return Err(context.corrupt(format!("its header has {name:?} twice")));
         }
         names.push(name.to_owned());

@@ -17,6 +17,8 @@ use super::pin::{Held, Seen, Starting};
 
 /// How often the client looks for what it has to be told.
 const EVENTS: Duration = Duration::from_millis(100);
+/// How long a question about one partition waits for its answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// What the client was told beside messages.
 #[derive(Debug)]
@@ -380,13 +382,20 @@ impl Client {
         })
     }
 
-    /// Whether a partition still reaches to an offset, asked of the broker.
+    /// Whether a partition reaches to an offset, asked of its leader.
     pub(super) fn reaches(&self, topic: &str, partition: i32, end: i64) -> bool {
-        let marks = self
+        let marks = self.consumer.0.fetch_watermarks(topic, partition, ANSWER);
+        marks.is_ok_and(|(_, high)| high >= end)
+    }
+
+    /// Fetches a partition anew from an offset; whatever was fetched of it before is forgotten, the
+    /// report of its end too. Gives whether that has begun.
+    pub(super) fn read_again(&self, topic: &str, partition: i32, at: i64) -> bool {
+        let sought = self
             .consumer
             .0
-            .fetch_watermarks(topic, partition, Duration::from_secs(5));
-        marks.is_ok_and(|(_, high)| high >= end)
+            .seek(topic, partition, Offset::Offset(at), ANSWER);
+        sought.is_ok()
     }
 }
 

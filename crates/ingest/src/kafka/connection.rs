@@ -18,6 +18,8 @@ const FETCHED_BYTES: usize = 64 << 20;
 const OWN: &[&str] = &[
     "auto.offset.reset",
     "bootstrap.servers",
+    // Brokers of a rack may lag behind the leader, who tells where a range ends.
+    "client.rack",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.partition.eof",

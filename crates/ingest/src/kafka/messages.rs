@@ -2,6 +2,8 @@
 //! becomes columns where it is asked for.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::dead_letter::{Coordinates, DeadLetter, ErrorType, MAX_RAW_BYTES};
 use crate::decode::columns::Rows;
 use crate::decode::plan::{Cell, Columns, Reject};
-use crate::decode::{BATCH_BYTES, BATCH_ROWS, MAX_RECORD_BYTES, UnknownFields, json};
+use crate::decode::{BATCH_BYTES, BATCH_ROWS, MAX_RECORD_BYTES, json};
 use crate::error::{IngestError, Result};
 
 /// What becomes of a message without a payload, which on a compacted topic says that its key is
@@ -187,6 +189,20 @@ pub(super) struct Envelope<'a> {
     pub(super) payload: Option<&'a [u8]>,
 }
 
+impl Envelope<'_> {
+    /// The bytes of the message without its headers.
+    pub(super) fn bytes(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.payload.map_or(0, <[u8]>::len)
+    }
+}
+
+/// The bytes of headers.
+pub(super) fn bytes_of(headers: &Headers<'_>) -> usize {
+    let each = headers.iter();
+    each.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len))
+        .sum()
+}
+
 /// Names and values of headers, in their order.
 pub(super) type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
@@ -214,7 +230,6 @@ pub(super) struct Decoder {
     dead_letters: Vec<DeadLetter>,
     newest_ms: Option<i64>,
     bytes: usize,
-    unknown: UnknownFields,
 }
 
 impl Decoder {
@@ -232,7 +247,6 @@ impl Decoder {
             dead_letters: Vec::new(),
             newest_ms: None,
             bytes: 0,
-            unknown: UnknownFields::default(),
         })
     }
 
@@ -245,7 +259,7 @@ impl Decoder {
     pub(super) fn push(&mut self, message: &Envelope<'_>, headers: &Headers<'_>) -> Result<()> {
         self.newest_ms = self.newest_ms.max(message.timestamp);
         // A row costs memory even if its message is short.
-        self.bytes += message.payload.map_or(0, <[u8]>::len) + 64;
+        self.bytes += message.bytes() + bytes_of(headers) + 64;
         match self.cells(message, headers) {
             Ok(Some(cells)) => self
                 .rows
@@ -267,6 +281,8 @@ impl Decoder {
 
     /// Takes a message whose headers cannot be read.
     pub(super) fn refuse_headers(&mut self, message: &Envelope<'_>) {
+        self.newest_ms = self.newest_ms.max(message.timestamp);
+        self.bytes += message.bytes() + 64;
         self.refuse(
             message,
             Reject::new(ErrorType::InvalidUtf8, "the name of a header is no UTF-8"),
@@ -276,6 +292,11 @@ impl Decoder {
     fn refuse(&mut self, message: &Envelope<'_>, reject: Reject) {
         let raw = message.payload.unwrap_or_default();
         let kept = &raw[..raw.len().min(MAX_RAW_BYTES)];
+        // The raw bytes are those of the payload; of a tombstone the key is all there is.
+        let reason = match message.key {
+            Some(key) => format!("{}; the key is {}", reject.message, shown(key)),
+            None => reject.message,
+        };
         self.dead_letters.push(DeadLetter {
             source: self.source.clone(),
             at: Coordinates::Kafka {
@@ -285,7 +306,7 @@ impl Decoder {
             },
             raw: kept.to_vec().into(),
             error_type: reject.error_type,
-            message: reject.message,
+            message: reason,
         });
     }
 
@@ -305,7 +326,7 @@ impl Decoder {
                     ),
                 ));
             }
-            (Some(payload), _) => json::decode(payload, &self.columns, &mut self.unknown)?,
+            (Some(payload), _) => json::decode(payload, &self.columns)?,
             (None, Tombstones::Skip) => return Ok(None),
             (None, Tombstones::Row) => self.columns.list.iter().map(|_| Cell::Null).collect(),
             (None, Tombstones::DeadLetter) => {
@@ -388,22 +409,34 @@ impl Decoder {
     }
 }
 
+/// A key in a message, whole: a JSON string, or `base64:` and its bytes where it is no UTF-8.
+fn shown(key: &[u8]) -> String {
+    match std::str::from_utf8(key) {
+        Ok(text) => serde_json::Value::from(text).to_string(),
+        Err(_) => base64(key),
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    format!("base64:{}", STANDARD.encode(bytes))
+}
+
 /// Headers as the entries of a map, in the order in which their names were first met.
 fn headers_of<'a>(headers: &Headers<'a>) -> Vec<(Cell<'a>, Cell<'a>)> {
-    let mut names: Vec<&'a str> = Vec::with_capacity(headers.len());
+    let mut places: HashMap<&'a str, usize> = HashMap::with_capacity(headers.len());
     let mut entries: Vec<(Cell<'a>, Cell<'a>)> = Vec::with_capacity(headers.len());
     for (name, value) in headers {
         let value = match value {
             None => Cell::Null,
             Some(bytes) => Cell::Text(match std::str::from_utf8(bytes) {
                 Ok(text) => Cow::Borrowed(text),
-                Err(_) => Cow::Owned(format!("base64:{}", STANDARD.encode(bytes))),
+                Err(_) => Cow::Owned(base64(bytes)),
             }),
         };
-        match names.iter().position(|known| known == name) {
-            Some(at) => entries[at].1 = value,
-            None => {
-                names.push(name);
+        match places.entry(name) {
+            Entry::Occupied(place) => entries[*place.get()].1 = value,
+            Entry::Vacant(place) => {
+                place.insert(entries.len());
                 entries.push((Cell::Text(Cow::Borrowed(name)), value));
             }
         }

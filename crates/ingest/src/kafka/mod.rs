@@ -17,6 +17,7 @@
 mod client;
 mod connection;
 mod error;
+mod lane;
 mod messages;
 mod pin;
 mod read;

@@ -1,25 +1,24 @@
 //! Reading a pinned range: threads poll the queues of partitions and decode what they hold.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use rdkafka::consumer::Consumer;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::client::{Client, Context, is_missing, is_passing, is_refusal};
+use super::client::{Client, is_missing, is_passing, is_refusal};
 use super::error::KafkaError;
-use super::messages::{Decoder, Envelope, Headers, MessageBatch, MessageOptions};
-use super::pin::{Pinned, PinnedRange};
+use super::lane::{Ending, Lane, mark};
+use super::messages::{Decoder, Envelope, Headers, MessageBatch, MessageOptions, bytes_of};
+use super::pin::Pinned;
 use crate::error::Result;
-use crate::progress::{Mark, PartitionRange, TopicDelta, TopicPosition};
+use crate::progress::{PartitionRange, TopicDelta, TopicPosition};
 
 /// The most messages that are taken of a partition before another one has its turn.
 const TURN: u64 = 1024;
@@ -35,30 +34,8 @@ const SAY: Duration = Duration::from_secs(10);
 pub struct Limits {
     /// Messages.
     pub messages: u64,
-    /// Bytes of payloads; it may be one turn of each thread more, about 1 MiB.
+    /// Bytes of keys, payloads and the headers that are asked for; it may be one turn of each thread more, about 1 MiB.
     pub bytes: u64,
-}
-
-/// A partition that is being read.
-struct Lane {
-    partition: i32,
-    queue: PartitionQueue<Context>,
-    range: PinnedRange,
-    /// The offset that comes next; before the range's start while its log is compared.
-    at: i64,
-    last: Option<Mark>,
-    done: bool,
-}
-
-impl fmt::Debug for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane")
-            .field("partition", &self.partition)
-            .field("range", &self.range)
-            .field("at", &self.at)
-            .field("done", &self.done)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A pinned range that is read in batches, each by threads of its own.
@@ -123,14 +100,7 @@ impl Reading {
                 .0
                 .split_partition_queue(&topic, *partition)
                 .ok_or_else(|| read(format!("partition {partition} has no queue")))?;
-            lanes.push(Lane {
-                partition: *partition,
-                queue,
-                range: range.clone(),
-                at: from,
-                last: None,
-                done: false,
-            });
+            lanes.push(Lane::new(*partition, queue, range.clone()));
         }
         if !lanes.is_empty() {
             let assigned = client.consumer.0.assign(&list);
@@ -414,6 +384,7 @@ impl Worker {
             heard: false,
         };
         let mut last: Option<BorrowedMessage<'_>> = None;
+        let mut end_reported = false;
         while turn.messages < most && turn.bytes < TURN_BYTES && !self.decoder.is_full() {
             let timeout = if turn.heard { Duration::ZERO } else { wait };
             let message = match lane.queue.poll(timeout) {
@@ -421,15 +392,7 @@ impl Worker {
                 Some(Ok(message)) => message,
                 Some(Err(ClientError::PartitionEOF(_))) => {
                     turn.heard = true;
-                    let (topic, end) = (&self.shared.topic, lane.range.end);
-                    let client = &self.shared.client;
-                    let ended = lane.at >= end
-                        || client.has_passed(topic, lane.partition, end)
-                        || client.reaches(topic, lane.partition, end);
-                    if ended {
-                        lane.at = end;
-                        lane.done = true;
-                    }
+                    end_reported = true;
                     break;
                 }
                 Some(Err(error)) => {
@@ -442,6 +405,8 @@ impl Worker {
             if offset < lane.at {
                 continue;
             }
+            // An end that was reported before it is not that of the range.
+            lane.ending = Ending::Open;
             if offset >= lane.range.end {
                 // It came after the range was pinned.
                 lane.at = lane.range.end;
@@ -449,7 +414,7 @@ impl Worker {
                 break;
             }
             if offset < lane.range.start {
-                compare(&self.shared.topic, lane.partition, &lane.range, &message)?;
+                lane.compare(&self.shared.topic, &message)?;
                 lane.at = offset + 1;
                 lane.done = lane.at == lane.range.end;
                 if lane.done {
@@ -458,12 +423,13 @@ impl Worker {
                 continue;
             }
             turn.messages += 1;
-            turn.bytes += message.payload_len() as u64;
             let headers = match self.decoder.wants_headers() {
                 true => headers(&message),
                 false => Some(Headers::new()),
             };
             let envelope = envelope(lane.partition, &message);
+            let beside = headers.as_ref().map_or(0, bytes_of);
+            turn.bytes += (envelope.bytes() + beside) as u64;
             match headers {
                 Some(headers) => self.decoder.push(&envelope, &headers)?,
                 None => self.decoder.refuse_headers(&envelope),
@@ -478,20 +444,18 @@ impl Worker {
         if let Some(message) = last {
             lane.last = Some(mark(&message));
         }
+        if end_reported {
+            lane.end_reported();
+        }
         Ok(turn)
     }
 
-    /// Partitions whose range ends with something that is no message.
+    /// Looks for partitions whose range ends with something that is no message.
     fn pass_gaps(&mut self) {
+        let Shared { client, topic, .. } = &*self.shared;
         for lane in self.lanes.iter_mut().filter(|lane| !lane.done) {
-            let end = lane.range.end;
-            if self
-                .shared
-                .client
-                .has_passed(&self.shared.topic, lane.partition, end)
-            {
-                lane.at = end;
-                lane.done = true;
+            if !lane.settle(client, topic) {
+                break;
             }
         }
     }
@@ -539,38 +503,6 @@ fn failed(shared: &Shared, lane: &Lane, error: &ClientError) -> Result<()> {
         )),
         _ => read(error.to_string()),
     }
-}
-
-/// Compares the message before the range with the one that was taken there.
-fn compare(
-    topic: &Arc<str>,
-    partition: i32,
-    range: &PinnedRange,
-    message: &BorrowedMessage<'_>,
-) -> Result<()> {
-    let found = mark(message);
-    if range.expect == Some(found) {
-        return Ok(());
-    }
-    let offset = message.offset();
-    Err(KafkaError::Recreated {
-        topic: topic.clone(),
-        reason: format!(
-            "partition {partition} was read up to offset {}, and holds another message at offset \
-             {offset} than then",
-            range.start
-        ),
-    }
-    .into())
-}
-
-fn mark(message: &BorrowedMessage<'_>) -> Mark {
-    Mark::of(
-        message.offset(),
-        message.timestamp().to_millis(),
-        message.key(),
-        message.payload(),
-    )
 }
 
 fn envelope<'a>(partition: i32, message: &'a BorrowedMessage<'_>) -> Envelope<'a> {

@@ -99,3 +99,37 @@ async fn inferred_schemas_read_the_files_they_come_from() {
         ]
     );
 }
+
+#[tokio::test]
+async fn names_that_are_values_end_the_inference() {
+    let wide = |from: usize, to: usize| {
+        let fields: Vec<String> = (from..to).map(|n| format!("\"{n}\":{n}")).collect();
+        format!("{{\"ids\":{{{}}}}}\n", fields.join(","))
+    };
+    let fits = wide(0, MAX_INFERRED_FIELDS - 1);
+    let inferred = infer(Format::Json, &[fits.as_bytes()]).await.unwrap();
+    let DataType::Struct(fields) = inferred.field(0).data_type() else {
+        panic!("{inferred}");
+    };
+    assert_eq!(fields.len(), MAX_INFERRED_FIELDS - 1);
+    let more = wide(1, MAX_INFERRED_FIELDS);
+    // In one file and over several.
+    for contents in [
+        &[(fits.clone() + &more).as_bytes()][..],
+        &[fits.as_bytes(), more.as_bytes()],
+    ] {
+        let error = infer(Format::Json, contents).await.unwrap_err().to_string();
+        assert!(
+            error.contains("10001 fields") && error.contains("MAP"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_a_field_that_is_repeated_the_last_value_counts() {
+    let inferred = infer(Format::Json, &[br#"{"a":"x","b":1,"a":2}"#])
+        .await
+        .unwrap();
+    assert_eq!(types(&inferred), ["a BIGINT", "b BIGINT"]);
+}

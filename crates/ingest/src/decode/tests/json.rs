@@ -415,14 +415,65 @@ async fn a_record_beyond_the_limit_is_too_large_and_its_neighbours_are_rows() {
 }
 
 #[tokio::test]
-async fn unknown_fields_are_counted_and_named() {
+async fn fields_that_are_not_declared_are_passed_over() {
     let point = DataType::Struct(vec![Field::new("x", DataType::Int32, true)].into());
     let options = ReadOptions::new(Format::Json, schema(&[("p", point, true)]));
     let text = b"{\"z\":1,\"p\":{\"y\":[1,{}]}}\n{\"z\":2,\"p\":{\"x\":1,\"y\":3,\"z\":4}}";
     let outcome = read(text, options).await;
-    assert_eq!(outcome.report.rows, 2);
-    assert_eq!(outcome.report.unknown.count, 5);
-    assert_eq!(outcome.report.unknown.names, ["z", "p.y", "p.z"]);
+    assert_eq!(outcome.rows(), [r#"{"p":{"x":null}}"#, r#"{"p":{"x":1}}"#]);
+}
+
+#[tokio::test]
+async fn of_a_field_that_is_repeated_the_last_value_counts() {
+    let point = DataType::Struct(vec![Field::new("x", DataType::Int32, false)].into());
+    let columns = schema(&[
+        ("year", DataType::Int32, true),
+        ("point", point, true),
+        ("counts", map(DataType::Int32), true),
+    ]);
+    for (record, expected) in [
+        (
+            r#"{"year":"x","year":1958}"#,
+            Ok(r#"{"year":1958,"point":null,"counts":null}"#),
+        ),
+        (r#"{"year":1958,"year":"x"}"#, Err("\"year\"")),
+        // Others that do not fit are still those that they were.
+        (r#"{"year":"x","point":1,"year":1958}"#, Err("\"point\"")),
+        (
+            r#"{"point":{"x":"a","x":1},"counts":{"k":"a","k":2}}"#,
+            Ok(r#"{"year":null,"point":{"x":1},"counts":{"k":2}}"#),
+        ),
+        (
+            r#"{"point":{"x":null},"point":null}"#,
+            Ok(r#"{"year":null,"point":null,"counts":null}"#),
+        ),
+        (
+            r#"{"point":{},"point":{"x":1},"year":"x"}"#,
+            Err("\"year\""),
+        ),
+        (r#"{"counts":{"a":"x","k":1,"a":"y"}}"#, Err("counts")),
+    ] {
+        let options = ReadOptions::new(Format::NdJson, columns.clone());
+        let outcome = read(record.as_bytes(), options).await;
+        match expected {
+            Ok(row) => assert_eq!(outcome.rows(), [row], "{record}"),
+            Err(column) => {
+                let message = &outcome.letters[0].message;
+                assert!(message.contains(column), "{record}: {message}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_with_many_misfits_is_none() {
+    let values = (0..100)
+        .map(|n| format!("\"{n}\":\"x\","))
+        .collect::<String>();
+    let record = format!("{{\"m\":{{{values}\"99\":1}}}}");
+    let columns = schema(&[("m", map(DataType::Int32), true)]);
+    let outcome = read(record.as_bytes(), ReadOptions::new(Format::NdJson, columns)).await;
+    assert_eq!(outcome.dead().len(), 1);
 }
 
 #[tokio::test]

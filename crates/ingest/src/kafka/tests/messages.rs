@@ -8,7 +8,7 @@ use super::super::messages::{
     Attribute, Decoder, Envelope, MessageBatch, MessageOptions, Tombstones,
 };
 use crate::dead_letter::{Coordinates, ErrorType};
-use crate::decode::{BATCH_ROWS, MAX_RECORD_BYTES};
+use crate::decode::{BATCH_BYTES, BATCH_ROWS, MAX_RECORD_BYTES};
 
 fn options() -> MessageOptions {
     MessageOptions::json(Arc::new(Schema::new(vec![
@@ -207,6 +207,65 @@ fn batches_end_when_they_are_full() {
     );
     assert!(!decoder.is_full());
     assert!(decoder.take().unwrap().is_none());
+}
+
+#[test]
+fn keys_and_headers_fill_a_batch_as_payloads_do() {
+    let large = vec![b'k'; BATCH_BYTES / 2];
+    let with_key = |offset| Envelope {
+        key: Some(&large),
+        ..message(offset, None)
+    };
+    let headers: Vec<(&str, Option<&[u8]>)> = vec![("h", Some(&large))];
+    for (key, headers) in [(true, Vec::new()), (false, headers)] {
+        let mut decoder = decoder(&options().with_tombstones(Tombstones::Row));
+        for offset in 0..2 {
+            assert!(!decoder.is_full());
+            let envelope = match key {
+                true => with_key(offset),
+                false => message(offset, None),
+            };
+            decoder.push(&envelope, &headers).unwrap();
+        }
+        assert!(decoder.is_full(), "key: {key}");
+    }
+    let mut decoder = decoder(&options());
+    for offset in 0..2 {
+        assert!(!decoder.is_full());
+        decoder.refuse_headers(&with_key(offset));
+    }
+    assert!(decoder.is_full());
+}
+
+#[test]
+fn a_dead_letter_tells_the_key_of_its_message() {
+    let keys: [(Option<&[u8]>, &str); 3] = [
+        (Some(b"id \"7\"\n"), r#"; the key is "id \"7\"\n""#),
+        (Some(b"\xff\x00"), "; the key is base64:/wA="),
+        (None, "deletes its key"),
+    ];
+    for (key, expected) in keys {
+        let mut decoder = decoder(&options());
+        let message = Envelope {
+            key,
+            ..message(0, None)
+        };
+        decoder.push(&message, &Vec::new()).unwrap();
+        let letters = decoder.take().unwrap().unwrap().dead_letters;
+        let told = &letters[0].message;
+        assert!(told.ends_with(expected), "{told}");
+    }
+}
+
+#[test]
+fn many_headers_are_one_map() {
+    let names: Vec<String> = (0..50_000).map(|n| format!("h{}", n % 25_000)).collect();
+    let headers: Vec<(&str, Option<&[u8]>)> = names.iter().map(|name| (&**name, None)).collect();
+    let options = options().with_attribute(Attribute::Headers, "h");
+    let mut decoder = decoder(&options);
+    decoder.push(&message(0, Some(b"{}")), &headers).unwrap();
+    let batch = decoder.take().unwrap().unwrap().batch;
+    assert_eq!(batch.column(2).as_map().value(0).len(), 25_000);
 }
 
 proptest! {
