@@ -160,7 +160,7 @@ async fn read_keys(
         })
         .collect();
     let fallbacks = Fallbacks {
-        names: names::mapping_of(table.metadata())?.map(Arc::new),
+        names: names::name_mapping(table.metadata())?.map(Arc::new),
         ..Fallbacks::default()
     };
     let mut rows = ParquetFile::open(storage, file)

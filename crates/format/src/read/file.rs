@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use futures::stream::{BoxStream, StreamExt};
-use iceberg::spec::{DataFile, DataFileFormat, Literal, NameMapping, NestedFieldRef};
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use iceberg::spec::{DataFile, DataFileFormat, NameMapping, NestedFieldRef};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector,
 };
@@ -14,7 +14,8 @@ use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream
 use parquet::arrow::{ProjectionMask, RowNumber};
 use parquet::errors::ParquetError;
 
-use super::{constant, names, reshape};
+use super::missing::{self, IdentityValues};
+use super::{names, reshape};
 use crate::schema::{field_id, to_arrow_type};
 use crate::storage::{Location, Storage};
 use crate::{Error, Result};
@@ -56,8 +57,7 @@ impl Wanted {
 /// What fills columns that a file does not have.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fallbacks {
-    /// Values of identity partitions by field id.
-    pub(crate) partition: HashMap<i32, Option<Literal>>,
+    pub(crate) partition: IdentityValues,
     /// Ids for files without ids.
     pub(crate) names: Option<Arc<NameMapping>>,
 }
@@ -85,11 +85,15 @@ impl ParquetFile {
         let location = Location::parse(&path).map_err(|error| error.with("path", &path))?;
         let size = file.file_size_in_bytes();
         match Self::read_footer(storage, &location, size).await {
-            Ok((input, footer)) => Ok(Self {
-                path,
-                input,
-                footer,
-            }),
+            Ok((input, footer)) => {
+                let opened = Self {
+                    path,
+                    input,
+                    footer,
+                };
+                opened.check_rows(file.record_count())?;
+                Ok(opened)
+            }
             // A wrong size in the metadata and a truncated file look alike to the decoder.
             Err(error) => Err(match storage.head(&location).await {
                 Ok(info) if info.size != size => {
@@ -126,6 +130,25 @@ impl ParquetFile {
         Ok((input, footer))
     }
 
+    /// A footer that counts other rows than the manifest is one of a damaged file, or the manifest is
+    /// damaged: rows, or deletes, would be lost.
+    fn check_rows(&self, recorded: u64) -> Result<()> {
+        let groups = self.footer.metadata().row_groups();
+        let counts: Vec<i64> = groups.iter().map(|group| group.num_rows()).collect();
+        let found = counts.iter().try_fold(0u64, |sum, rows| {
+            sum.checked_add(u64::try_from(*rows).ok()?)
+        });
+        if found == Some(recorded) {
+            return Ok(());
+        }
+        Err(
+            Error::corrupt("the file has another number of rows than its manifest records")
+                .with("path", &self.path)
+                .with("recorded", recorded)
+                .with("row-groups", format!("{counts:?}")),
+        )
+    }
+
     /// The sizes of the row groups in file order.
     pub(crate) fn row_counts(&self) -> Vec<u64> {
         let groups = self.footer.metadata().row_groups();
@@ -154,11 +177,7 @@ impl ParquetFile {
         } else if let Some(mapping) = &fallbacks.names {
             Ids::Mapped(mapping.clone())
         } else {
-            return Err(
-                Error::corrupt("the file has no field ids and the table no name mapping")
-                    .with("path", &path)
-                    .help("set the table property schema.name-mapping.default"),
-            );
+            return Err(names::no_ids().with("path", &path));
         };
         let fields = ids.give(&fields);
 
@@ -178,24 +197,29 @@ impl ParquetFile {
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(input, footer)
             .with_batch_size(batch_size.max(1))
             .with_projection(mask);
+        let mut expected: u64 = row_counts
+            .iter()
+            .map(|rows| u64::try_from(*rows).unwrap_or_default())
+            .sum();
         if let Some(selections) = selections {
-            builder = builder.with_row_selection(whole(selections, &row_counts));
+            let selection = whole(selections, &row_counts);
+            expected = selection.row_count() as u64;
+            builder = builder.with_row_selection(selection);
         }
         let stream = builder.build().map_err(|error| failure(error, &path))?;
         let mapper = Mapper {
-            path,
+            path: path.clone(),
             ids,
             wanted: wanted.to_vec(),
             partition: fallbacks.partition.clone(),
         };
-        Ok(stream
-            .map(move |batch| match batch {
-                Ok(batch) => mapper
-                    .map(&batch)
-                    .map_err(|error| error.with("path", &mapper.path)),
-                Err(error) => Err(failure(error, &mapper.path)),
-            })
-            .boxed())
+        let rows = stream.map(move |batch| match batch {
+            Ok(batch) => mapper
+                .map(&batch)
+                .map_err(|error| error.with("path", &mapper.path)),
+            Err(error) => Err(failure(error, &mapper.path)),
+        });
+        Ok(counted(rows, expected, path).boxed())
     }
 }
 
@@ -219,7 +243,7 @@ struct Mapper {
     path: String,
     ids: Ids,
     wanted: Vec<Wanted>,
-    partition: HashMap<i32, Option<Literal>>,
+    partition: IdentityValues,
 }
 
 impl Mapper {
@@ -243,26 +267,47 @@ impl Mapper {
                     Some(at) => {
                         reshape::reshape_to(&arrays[at], &fields[at], &column.arrow, &column.field)
                     }
-                    None => self.fill(column, batch.num_rows()),
+                    None => missing::fill(
+                        &column.field,
+                        column.arrow.data_type(),
+                        &self.partition,
+                        batch.num_rows(),
+                    ),
                 }
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Rows { columns, positions })
     }
+}
 
-    /// A column that the file does not have (specification, "Column Projection").
-    fn fill(&self, column: &Wanted, rows: usize) -> Result<ArrayRef> {
-        let field = &column.field;
-        let value = match self.partition.get(&field.id) {
-            Some(value) => value.as_ref(),
-            None => field.initial_default.as_ref(),
-        };
-        if value.is_none() && field.required {
-            return Err(reshape::missing(&field.name));
+/// The rows, and an error behind them if they were not as many as expected: pages that were damaged
+/// may end early.
+fn counted(
+    rows: impl Stream<Item = Result<Rows>> + Send + 'static,
+    expected: u64,
+    path: String,
+) -> impl Stream<Item = Result<Rows>> + Send + 'static {
+    let state = (Box::pin(rows), Some((0, path)));
+    stream::unfold(state, move |(mut rows, counted)| async move {
+        // Nothing is counted any more after an error.
+        match (rows.next().await, counted) {
+            (Some(Ok(batch)), counted) => {
+                let more = batch.positions.len() as u64;
+                let counted = counted.map(|(count, path)| (count + more, path));
+                Some((Ok(batch), (rows, counted)))
+            }
+            (Some(Err(error)), _) => Some((Err(error), (rows, None))),
+            (None, Some((found, path))) if found != expected => {
+                let error =
+                    Error::corrupt("the file has another number of rows than its footer says")
+                        .with("path", path)
+                        .with("expected", expected)
+                        .with("found", found);
+                Some((Err(error), (rows, None)))
+            }
+            (None, _) => None,
         }
-        constant::column(value, &field.field_type, column.arrow.data_type(), rows)
-            .map_err(|error| error.with("column", &field.name))
-    }
+    })
 }
 
 /// The file's own columns: the row number stands behind them.

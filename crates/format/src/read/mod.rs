@@ -2,6 +2,7 @@
 
 pub(crate) mod constant;
 pub(crate) mod file;
+mod missing;
 pub(crate) mod names;
 mod reshape;
 mod scan;
@@ -21,6 +22,8 @@ use crate::Result;
 use crate::deletes::DeleteLoader;
 use crate::plan::{ScanPlan, ScanTask};
 
+pub use missing::{IdentityValues, identity_values, missing_column};
+pub use names::{name_mapping, with_field_ids};
 pub use reshape::{reshape, reshape_to};
 
 use scan::FileScan;
@@ -132,7 +135,8 @@ pub fn read(plan: &ScanPlan, options: ReadOptions) -> BoxStream<'static, Result<
     }
 }
 
-/// Reads one task of a plan.
+/// Reads one task of a plan. Whoever reads several uses [`read_task_with`], so that a delete file that
+/// they share is loaded once.
 ///
 /// # Errors
 /// As [`read`].
@@ -142,7 +146,21 @@ pub fn read_task(
     options: ReadOptions,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let loader = DeleteLoader::new(plan.table.storage().clone());
-    FileScan::new(plan, task, options, loader).start()
+    read_task_with(plan, task, options, &loader)
+}
+
+/// Reads one task of a plan, with delete files that the loader has loaded already or keeps for the
+/// next task. It keeps them as long as one of its clones lives, so it should not outlive the scan.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_task_with(
+    plan: &ScanPlan,
+    task: &ScanTask,
+    options: ReadOptions,
+    loader: &DeleteLoader,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    FileScan::new(plan, task, options, loader.clone()).start()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Corrupt`](crate::ErrorKind::Corrupt) if the property is no name mapping.
-pub(crate) fn mapping_of(metadata: &TableMetadata) -> Result<Option<NameMapping>> {
+pub fn name_mapping(metadata: &TableMetadata) -> Result<Option<NameMapping>> {
     metadata
         .properties()
         .get(DEFAULT_SCHEMA_NAME_MAPPING)
@@ -26,6 +26,26 @@ pub(crate) fn mapping_of(metadata: &TableMetadata) -> Result<Option<NameMapping>
             })
         })
         .transpose()
+}
+
+/// A file's fields with their ids: those that the file has, else those that the table's name mapping
+/// gives them. Fields that it does not name have none, and so are not read.
+///
+/// # Errors
+/// [`Corrupt`](crate::ErrorKind::Corrupt) if the file has no ids and the table no name mapping: which
+/// column is which cannot be told then.
+pub fn with_field_ids(fields: &Fields, mapping: Option<&NameMapping>) -> Result<Fields> {
+    if has_ids(fields) {
+        return Ok(fields.clone());
+    }
+    let mapping = mapping.ok_or_else(no_ids)?;
+    Ok(with_ids(fields, &top_level(mapping)))
+}
+
+/// The error of a file of which no column can be told.
+pub(crate) fn no_ids() -> Error {
+    Error::corrupt("the file has no field ids and the table no name mapping")
+        .help("set the table property schema.name-mapping.default")
 }
 
 /// Whether any field, nested ones too, carries an id.

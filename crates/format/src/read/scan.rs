@@ -1,17 +1,16 @@
 //! Reading one data file of a plan.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use iceberg::spec::{Literal, SchemaRef, Transform};
+use iceberg::spec::SchemaRef;
 use tokio::sync::mpsc;
 
 use super::file::{Fallbacks, ParquetFile, Rows, Wanted};
-use super::{ReadOptions, constant, names};
+use super::{ReadOptions, constant, missing, names};
 use crate::deletes::{DeleteLoader, selections};
 use crate::plan::{ScanPlan, ScanTask};
 use crate::task::{Owned, failed};
@@ -184,15 +183,8 @@ fn kept(batch: RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
 
 /// What fills the columns that the task's data file does not have.
 fn fallbacks(table: &Table, task: &ScanTask) -> Result<Fallbacks> {
-    let mut partition: HashMap<i32, Option<Literal>> = HashMap::new();
-    if let Some(spec) = table.metadata().partition_spec_by_id(task.spec_id) {
-        for (field, value) in spec.fields().iter().zip(task.file.partition().iter()) {
-            if field.transform == Transform::Identity {
-                partition.insert(field.source_id, value.cloned());
-            }
-        }
-    }
-    let names = names::mapping_of(table.metadata())
+    let partition = missing::identity_values(table.metadata(), task);
+    let names = names::name_mapping(table.metadata())
         .map_err(|error| error.with("table", table.ident()))?
         .map(Arc::new);
     Ok(Fallbacks { partition, names })

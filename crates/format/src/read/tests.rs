@@ -21,6 +21,9 @@ use crate::ErrorKind;
 use crate::fixture::Fixture;
 use crate::plan::{ScanBuilder, SnapshotSelector};
 
+mod damage;
+mod missing;
+
 fn long(id: i32, name: &str) -> NestedFieldRef {
     NestedField::optional(id, name, Type::Primitive(PrimitiveType::Long)).into()
 }
@@ -405,59 +408,6 @@ async fn promoted_types_and_added_columns_are_read_from_old_files() {
     );
 }
 
-#[tokio::test]
-async fn a_required_column_without_default_that_is_missing_names_file_and_column() {
-    let (mut fixture, file) = counted(FormatVersion::V2, 3).await;
-    let required = NestedField::required(3, "must", Type::Primitive(PrimitiveType::Long));
-    // No writer may do this; metadata of others can still say it.
-    let json = serde_json::to_string(&fixture.metadata).unwrap();
-    let schema = iceberg::spec::Schema::builder()
-        .with_fields(vec![long(1, "id"), required.into()])
-        .build()
-        .unwrap();
-    let mut json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    json["schemas"][0] = serde_json::to_value(&schema).unwrap();
-    json["last-column-id"] = 3.into();
-    fixture.metadata = serde_json::from_value(json).unwrap();
-    let error = read_all(&fixture).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
-    let message = error.to_string();
-    assert!(
-        message.contains("must") && message.contains(file.file_path()),
-        "{message}"
-    );
-}
-
-#[tokio::test]
-async fn identity_partition_values_fill_columns_that_files_lack() {
-    let fields = vec![long(1, "id"), text(2, "kind"), long(3, "bucketed")];
-    let spec = Fixture::spec(&[
-        (2, "kind", Transform::Identity),
-        (3, "b", Transform::Bucket(4)),
-    ]);
-    let mut fixture = Fixture::partitioned(FormatVersion::V2, fields, spec);
-    let batch = fixture.batch(vec![longs([1]), texts(&[Some("x")]), longs([1])]);
-    let partition = |kind| Struct::from_iter([kind, Some(Literal::int(1))]);
-    let batch = batch.project(&[0]).unwrap();
-    let named = fixture
-        .data_in(&batch, partition(Some(Literal::string("film"))))
-        .await;
-    let null = fixture.data_in(&batch, partition(None)).await;
-    fixture
-        .commit(Operation::Append, vec![(0, named), (0, null)])
-        .await;
-    assert_eq!(
-        print(&read_all(&fixture).await.unwrap()),
-        "\
-+----+------+----------+
-| id | kind | bucketed |
-+----+------+----------+
-| 1  | film |          |
-| 1  |      |          |
-+----+------+----------+"
-    );
-}
-
 fn without_ids(batch: &RecordBatch) -> RecordBatch {
     fn plain(field: &Field) -> Field {
         let ty = match field.data_type() {
@@ -550,60 +500,39 @@ async fn time_travel_reads_with_the_schema_of_then_and_the_head_with_the_current
 }
 
 #[tokio::test]
-async fn missing_truncated_and_corrupt_files_are_errors_with_their_path() {
-    let (fixture, file) = counted(FormatVersion::V2, 20).await;
-    let path = file.file_path();
-    let location = crate::storage::Location::parse(path).unwrap();
-    let bytes = fixture.storage.read(&location).await.unwrap();
-
-    let check = async |kind| {
-        let error = read_all(&fixture).await.unwrap_err();
-        assert_eq!(error.kind(), kind, "{error}");
-        assert!(error.to_string().contains(path), "{error}");
+async fn tasks_that_share_a_loader_load_a_delete_file_once() {
+    let (mut fixture, _) = counted(FormatVersion::V2, 3).await;
+    let more = fixture.batch(vec![longs([1, 9]), texts(&[None, None])]);
+    let more = fixture.data(&more).await;
+    fixture.commit(Operation::Append, vec![(0, more)]).await;
+    let keys = fixture.batch(vec![longs([1]), texts(&[None])]);
+    let keys = keys.project(&[0]).unwrap();
+    let deletes = fixture.equality_deletes(&[1], &keys, Struct::empty()).await;
+    let path = deletes.file_path().to_string();
+    fixture.commit(Operation::Delete, vec![(0, deletes)]).await;
+    let plan = fixture.table().scan().plan().await.unwrap();
+    let [first, second] = &plan.tasks[..] else {
+        panic!("one task per file")
     };
-    fixture.storage.delete(&location).await.unwrap();
-    check(ErrorKind::NotFound).await;
-    let cut = bytes.slice(..bytes.len() / 2);
-    fixture.storage.write(&location, cut).await.unwrap();
-    check(ErrorKind::Corrupt).await;
-    let garbage = vec![0xFFu8; bytes.len()];
-    fixture
-        .storage
-        .write(&location, garbage.into())
-        .await
-        .unwrap();
-    check(ErrorKind::Corrupt).await;
-    // The footer is whole and what it points to is not.
-    let mut damaged = bytes.to_vec();
-    damaged[4..60].fill(0xAB);
-    fixture
-        .storage
-        .write(&location, damaged.into())
-        .await
-        .unwrap();
-    check(ErrorKind::Corrupt).await;
-}
-
-#[tokio::test]
-async fn every_damaged_byte_is_an_error_or_harmless_and_never_a_panic_of_the_caller() {
-    let (fixture, file) = counted(FormatVersion::V2, 5).await;
-    let location = crate::storage::Location::parse(file.file_path()).unwrap();
-    let bytes = fixture.storage.read(&location).await.unwrap();
-    for at in (0..bytes.len()).step_by(7) {
-        let mut damaged = bytes.to_vec();
-        damaged[at] ^= 0x55;
-        fixture
-            .storage
-            .write(&location, damaged.into())
+    let options = ReadOptions::default();
+    let loader = DeleteLoader::new(fixture.storage.clone());
+    let read = async |task| {
+        let batches: Vec<_> = read_task_with(&plan, task, options, &loader)
+            .try_collect()
             .await
             .unwrap();
-        if let Err(error) = read_all(&fixture).await {
-            assert!(
-                error.to_string().contains(file.file_path()),
-                "{at}: {error}"
-            );
-        }
-    }
+        ids(&batches)
+    };
+    assert_eq!(read(first).await, vec![0, 2]);
+    let location = crate::storage::Location::parse(&path).unwrap();
+    fixture.storage.delete(&location).await.unwrap();
+    assert_eq!(read(second).await, vec![9]);
+    let error = read_task(&plan, second, options)
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains(&path), "{error}");
 }
 
 #[tokio::test]
