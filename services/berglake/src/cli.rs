@@ -79,11 +79,13 @@ pub(crate) struct Global {
 pub(crate) enum Output {
     /// Aligned columns for people.
     Table,
-    /// Comma-separated values with a header line; NULL is an empty field, an empty text is "".
+    /// Comma-separated values with a header line; NULL is an empty field, an empty text is ""
+    /// (sql, tables, history).
     Csv,
-    /// JSON: one object (info, plan, run, validate, config show), or one object per line (the others).
+    /// JSON: one object (check, config show, info, maintain, plan, run, validate), or one object per
+    /// line (history, run --watch, serve, sql, tables, up).
     Json,
-    /// An Arrow IPC stream.
+    /// An Arrow IPC stream (sql, tables, history).
     Arrow,
 }
 

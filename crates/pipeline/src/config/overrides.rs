@@ -84,8 +84,8 @@ impl Settings {
         let Some(known) = known else {
             let all: Vec<String> = KNOWN.iter().map(variable_of).collect();
             let mut help =
-                "config show lists all keys; the variable is BERGLAKE_ and the key's path \
-                            joined by __, in upper case"
+                "docs/configuration.md lists all keys; the variable is BERGLAKE_ and the key's \
+                            path joined by __, in upper case"
                     .to_string();
             if let Some(near) = nearest(variable, all.iter().map(String::as_str)) {
                 help = format!("did you mean {near}? {help}");

@@ -1,9 +1,11 @@
-//! The documents say what is true: the tests that `ARCHITECTURE.md` names exist, and links lead
-//! somewhere.
+//! The documents say what is true: the tests that `ARCHITECTURE.md` names exist, links lead somewhere,
+//! and any project runs on the compose stack.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::support::Project;
 
 /// The root of the workspace.
 fn root() -> PathBuf {
@@ -73,10 +75,39 @@ fn the_tests_that_guard_the_invariants_exist() {
     assert!(missing.is_empty(), "ARCHITECTURE.md names {missing:?}");
 }
 
+/// What a link to a heading of this document may name, in the way in which it is shown: lower case,
+/// blanks as `-`, without other signs.
+fn anchors(document: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(document).unwrap();
+    // Every other part stands within a fence, where `#` begins a comment.
+    let outside = text.split("\n```").step_by(2).flat_map(str::lines);
+    outside
+        .filter_map(|line| line.strip_prefix('#'))
+        .map(|heading| {
+            let heading = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = heading.chars().filter_map(|c| match c {
+                ' ' => Some('-'),
+                '-' | '_' => Some(c),
+                c => c.is_alphanumeric().then_some(c),
+            });
+            kept.collect()
+        })
+        .collect()
+}
+
 #[test]
-fn links_between_documents_lead_to_files() {
+fn links_between_documents_lead_to_files_and_headings() {
     let mut documents = files(
-        &["crates", "services", "docs", "examples", "benches"],
+        &[
+            "crates",
+            "services",
+            "docs",
+            "examples",
+            "benches",
+            "deploy",
+            "integration-tests",
+            ".ci",
+        ],
         &[".md"],
     );
     for entry in fs::read_dir(root()).unwrap() {
@@ -90,14 +121,48 @@ fn links_between_documents_lead_to_files() {
         let text = fs::read_to_string(&document).unwrap();
         for (at, _) in text.match_indices("](") {
             let target = text[at + 2..].split(')').next().unwrap_or_default();
-            let path = target.split('#').next().unwrap_or_default();
-            if path.is_empty() || target.contains("://") {
+            if target.contains("://") {
                 continue;
             }
-            if !document.parent().unwrap().join(path).exists() {
+            let (path, anchor) = match target.split_once('#') {
+                Some((path, anchor)) => (path, Some(anchor)),
+                None => (target, None),
+            };
+            let place = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap().join(path),
+            };
+            let leads = place.exists() && anchor.is_none_or(|it| anchors(&place).contains(it));
+            if !leads {
                 broken.push(format!("{}: {target}", document.display()));
             }
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The variables of `deploy/docker-compose.yml` that say where Kafka is, which all roles are given.
+fn connection_on_compose() -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("deploy/docker-compose.yml")).unwrap();
+    let lines = text.lines().map(str::trim);
+    lines
+        .filter(|line| line.starts_with("BERGLAKE_CONNECTIONS__"))
+        .map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_owned(), value.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn a_project_that_names_no_connection_is_one_of_the_compose_stack() {
+    let variables = connection_on_compose();
+    assert!(!variables.is_empty());
+    let mut project = Project::initialised();
+    for (name, value) in &variables {
+        project = project.env(name, value);
+    }
+    project.run(&["validate"]).ok();
+    let shown = project.run(&["config", "show"]).ok();
+    assert!(shown.contains("[connections.main]"), "{shown}");
 }
