@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use iceberg::TableIdent;
 use tracing::Instrument;
 
 use super::telemetry::Measured;
-use super::{CommitOutcome, Committer, Operation, PlannedChange};
+use super::{CommitOutcome, Committer, Mark, Operation, PlannedChange};
 use crate::storage::Location;
 use crate::{Error, ErrorKind, Result, Table, failpoint};
+
+/// The shortest pause between two looks at the tables, whatever the policy says.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 /// How often and how patiently a commit is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +27,11 @@ pub struct RetryPolicy {
     pub max_wait: Duration,
     /// After this much time no further attempt is started.
     pub total: Duration,
-    /// How long a lost answer is looked for before the outcome is reported as unknown.
+    /// How long a lost answer is looked for before the outcome is reported as unknown, and how long a
+    /// catalog that is away is waited for meanwhile.
+    ///
+    /// While there are attempts left, the operation is tried again instead of waited for, which settles
+    /// it sooner: of two attempts on the same head at most one can win.
     pub status_check: Duration,
 }
 
@@ -86,7 +95,11 @@ pub struct Transaction<'a> {
     committer: &'a dyn Committer,
     steps: Vec<(TableIdent, Arc<dyn Operation + 'a>)>,
     policy: RetryPolicy,
+    pause: Pause<'a>,
 }
+
+/// Waits. Tests put something in its place that takes no time.
+type Pause<'a> = Box<dyn Fn(Duration) -> BoxFuture<'a, ()> + Send + Sync + 'a>;
 
 impl<'a> Transaction<'a> {
     /// An empty transaction.
@@ -95,6 +108,7 @@ impl<'a> Transaction<'a> {
             committer,
             steps: Vec::new(),
             policy: RetryPolicy::default(),
+            pause: Box::new(|wait| tokio::time::sleep(wait).boxed()),
         }
     }
 
@@ -107,6 +121,16 @@ impl<'a> Transaction<'a> {
     /// Another retry policy than the default.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Another way to wait than to sleep.
+    #[cfg(test)]
+    pub(crate) fn pausing(
+        mut self,
+        pause: impl Fn(Duration) -> BoxFuture<'a, ()> + Send + Sync + 'a,
+    ) -> Self {
+        self.pause = Box::new(pause);
         self
     }
 
@@ -137,11 +161,10 @@ impl<'a> Transaction<'a> {
         let mut started = None;
         let mut attempt = 0;
         loop {
-            let mut bases = Vec::with_capacity(self.steps.len());
-            for (ident, _) in &self.steps {
-                let base = self.committer.load(ident).await;
-                bases.push(base.map_err(|error| in_doubt(&doubtful, error))?);
-            }
+            let bases = match self.load().await {
+                Ok(bases) => bases,
+                Err(error) => return self.give_up(doubtful, error).await,
+            };
             // An attempt whose answer was lost may have landed at any time since; look before planning.
             if let Some(landed) = doubtful.iter().find(|earlier| earlier.is_in(&bases)) {
                 tracing::info!(
@@ -157,7 +180,8 @@ impl<'a> Transaction<'a> {
                     Ok(plan) => planned.push(plan),
                     Err(error) => {
                         discard(&bases, &planned).await;
-                        return Err(in_doubt(&doubtful, error.with("table", base.ident())));
+                        let error = error.with("table", base.ident());
+                        return self.give_up(doubtful, error).await;
                     }
                 }
             }
@@ -193,17 +217,17 @@ impl<'a> Transaction<'a> {
                 }
                 Ok(CommitOutcome::Unknown(error)) => {
                     tracing::warn!(%error, attempt, "the answer to a commit was lost, looking for it");
-                    if let Some(bases) = self.look_for(&this).await? {
-                        return Ok(this.applied(&bases));
+                    doubtful.push(this);
+                    if let Some(applied) = self.find(&mut doubtful, Duration::ZERO).await? {
+                        return Ok(applied);
                     }
                     // It has not landed, and it may still. The next attempt is planned on the same
                     // head, so at most one of the two can win.
-                    doubtful.push(this);
                     error.to_string()
                 }
                 Err(error) => {
                     discard(&bases, &this.planned).await;
-                    return Err(in_doubt(&doubtful, error));
+                    return self.give_up(doubtful, error).await;
                 }
             };
             attempt += 1;
@@ -212,6 +236,10 @@ impl<'a> Transaction<'a> {
             let spent = now.saturating_sub(*started.get_or_insert(now));
             let spent = Duration::from_micros(u64::try_from(spent).unwrap_or_default());
             if attempt > self.policy.retries || spent >= self.policy.total {
+                let patience = self.policy.status_check;
+                if let Some(applied) = self.find(&mut doubtful, patience).await? {
+                    return Ok(applied);
+                }
                 let error = if doubtful.is_empty() {
                     Error::new(
                         ErrorKind::Conflict,
@@ -230,50 +258,73 @@ impl<'a> Transaction<'a> {
             let jitter = bases
                 .first()
                 .map_or(0, |base| base.environment().ids().uuid().as_u64_pair().1);
-            tokio::time::sleep(self.policy.wait(attempt - 1, jitter)).await;
+            (self.pause)(self.policy.wait(attempt - 1, jitter)).await;
         }
     }
 
-    /// Loads the tables until one of the marks is seen or it is certain enough that none will be.
-    async fn look_for(&self, attempt: &Attempt) -> Result<Option<Vec<Table>>> {
+    /// The tables as they stand now.
+    async fn load(&self) -> Result<Vec<Table>> {
+        let mut tables = Vec::with_capacity(self.steps.len());
+        for (ident, _) in &self.steps {
+            tables.push(self.committer.load(ident).await?);
+        }
+        Ok(tables)
+    }
+
+    /// Looks for attempts whose answers were lost, again and again: until one has landed, until none
+    /// can land any more, or for this long. Those that still may are left in `doubtful`.
+    async fn find(
+        &self,
+        doubtful: &mut Vec<Attempt>,
+        patience: Duration,
+    ) -> Result<Option<Vec<Applied>>> {
         let mut waited = Duration::ZERO;
-        let mut wait = self.policy.min_wait;
-        loop {
-            let mut bases = Vec::with_capacity(self.steps.len());
-            let mut away = None;
-            for (ident, _) in &self.steps {
-                match self.committer.load(ident).await {
-                    Ok(table) => bases.push(table),
-                    Err(error) if error.kind() == ErrorKind::Unavailable => away = Some(error),
-                    Err(error) => return Err(unresolved(error)),
+        let mut wait = self.policy.min_wait.max(LEAST_PAUSE);
+        while !doubtful.is_empty() {
+            match self.load().await {
+                Ok(tables) => {
+                    if let Some(landed) = doubtful.iter().find(|earlier| earlier.is_in(&tables)) {
+                        return Ok(Some(landed.applied(&tables)));
+                    }
+                    doubtful.retain(|earlier| !earlier.is_overtaken(&tables));
+                    if waited >= patience {
+                        break;
+                    }
                 }
+                // Without the tables nothing is known, so that a catalog is waited for in any case.
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable
+                        && waited < self.policy.status_check => {}
+                Err(error) => return Err(unresolved(error)),
             }
-            match away {
-                None if attempt.is_in(&bases) => return Ok(Some(bases)),
-                None => return Ok(None),
-                Some(error) if waited >= self.policy.status_check => return Err(unresolved(error)),
-                Some(_) => {
-                    tokio::time::sleep(wait).await;
-                    waited += wait;
-                    wait = (wait * 2).min(self.policy.max_wait);
-                }
+            if !doubtful.is_empty() {
+                (self.pause)(wait).await;
+                waited += wait;
+                wait = (wait * 2).min(self.policy.max_wait.max(LEAST_PAUSE));
             }
         }
+        Ok(None)
     }
-}
 
-/// An error after which nothing more is tried. While an earlier attempt may still land, nobody may
-/// take it for certain that nothing was changed, and delete files for that reason.
-fn in_doubt(doubtful: &[Attempt], error: Error) -> Error {
-    if doubtful.is_empty() {
-        return error;
+    /// Ends with an error after which nothing more is tried, unless an earlier attempt has landed.
+    ///
+    /// While one still may land, nobody may take it for certain that nothing was changed, and delete
+    /// files for that reason.
+    async fn give_up(&self, mut doubtful: Vec<Attempt>, error: Error) -> Result<Vec<Applied>> {
+        let patience = self.policy.status_check;
+        if let Some(applied) = self.find(&mut doubtful, patience).await? {
+            return Ok(applied);
+        }
+        if doubtful.is_empty() {
+            return Err(error);
+        }
+        Err(Error::new(
+            ErrorKind::UnknownOutcome,
+            "the answer to a commit was lost, and trying again has failed",
+        )
+        .help("look at the table's $snapshots before trying again")
+        .source_error(error))
     }
-    Error::new(
-        ErrorKind::UnknownOutcome,
-        "the answer to a commit was lost, and trying again has failed",
-    )
-    .help("look at the table's $snapshots before trying again")
-    .source_error(error)
 }
 
 fn unresolved(error: Error) -> Error {
@@ -308,7 +359,7 @@ impl Attempt {
         steps.into_iter().any(|((planned, head), table)| {
             let adds_snapshot = planned
                 .as_ref()
-                .is_some_and(|planned| matches!(planned.mark, super::Mark::Snapshot(_)));
+                .is_some_and(|planned| matches!(planned.mark, Mark::Snapshot(_)));
             adds_snapshot && table.metadata().current_snapshot_id() != *head
         })
     }
@@ -334,8 +385,8 @@ impl Attempt {
                 Some(planned) => Applied::Committed {
                     table: table.clone(),
                     snapshot_id: match planned.mark {
-                        super::Mark::Snapshot(id) => Some(id),
-                        super::Mark::Property { .. } | super::Mark::Removed { .. } => None,
+                        Mark::Snapshot(id) => Some(id),
+                        Mark::Removed { .. } => None,
                     },
                 },
                 None => Applied::Unchanged(table.clone()),
@@ -358,3 +409,6 @@ async fn discard(bases: &[Table], planned: &[Option<PlannedChange>]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

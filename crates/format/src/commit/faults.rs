@@ -1,4 +1,5 @@
-//! Faults on purpose: a committer that loses answers, applies late and invents conflicts, by a seed.
+//! Faults on purpose: a committer that loses answers, applies late and invents conflicts, in the order
+//! in which a test lists them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

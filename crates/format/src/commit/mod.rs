@@ -6,12 +6,16 @@
 //!
 //! | outcome | meaning | what the writer does |
 //! |---|---|---|
-//! | [`Committed`](CommitOutcome::Committed) | it is durable | goes on |
+//! | [`Committed`](CommitOutcome::Committed) | it is made, and as durable as the storage | goes on |
 //! | [`Conflict`](CommitOutcome::Conflict) | it is certain that nothing was changed | plans again against the new head |
 //! | [`Unknown`](CommitOutcome::Unknown) | the answer was lost | looks for its own snapshot, then decides |
 //!
 //! An error of [`Committer::commit`] means that nothing was changed and trying again is pointless
 //! without a change of circumstances.
+//!
+//! On S3 and other stores what is committed is durable. Files on local disks are not synced: a power
+//! failure within seconds of a commit can lose them
+//! ([ADR 0012](https://github.com/berglake/berglake/blob/main/docs/adr/0012-local-files-are-not-synced.md)).
 //!
 //! [`Transaction`] drives [`Operation`]s through a committer by these rules. Retry means
 //! revalidate: after a conflict the operation plans itself anew, with its checks, against the head
@@ -22,6 +26,7 @@ mod driver;
 pub mod faults;
 mod memory;
 pub mod metadata_file;
+mod stale;
 mod telemetry;
 
 use std::collections::HashSet;
@@ -48,9 +53,11 @@ pub struct TableChange {
 }
 
 impl TableChange {
-    /// Applies the change to metadata and gives the new metadata, or the requirement that failed.
+    /// Applies the change to metadata and gives the new metadata, or why it was planned on other
+    /// metadata than this: a requirement that failed, or a snapshot that no longer fits.
     ///
-    /// This is the single place where a change becomes metadata; every committer calls it.
+    /// This is the single place where a change becomes metadata; every committer calls it. What a new
+    /// plan would mend comes first: a stale change is a conflict, whatever else is wrong with it.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) and
@@ -67,6 +74,9 @@ impl TableChange {
             }
         }
         if let Some(reason) = self.orphaned_ref(current)? {
+            return Ok(Err(reason));
+        }
+        if let Some(reason) = stale::stale_snapshot(&self.updates, current) {
             return Ok(Err(reason));
         }
         let mut builder = current
@@ -195,7 +205,7 @@ impl fmt::Display for ConflictReason {
 /// What became of a commit.
 #[derive(Debug)]
 pub enum CommitOutcome {
-    /// All changes are durable; the tables are as they stand now, in the order of the changes.
+    /// All changes are made; the tables are as they stand now, in the order of the changes.
     Committed(Vec<Table>),
     /// Nothing was changed.
     Conflict {
@@ -256,13 +266,6 @@ pub struct PlannedChange {
 pub enum Mark {
     /// The snapshot that the commit adds.
     Snapshot(i64),
-    /// A table property that the commit sets to a unique value, for commits without a snapshot.
-    Property {
-        /// Its name.
-        key: String,
-        /// The unique value.
-        value: String,
-    },
     /// What the commit removes. It makes no difference whether it was this commit or another that
     /// removed it, so its absence is mark enough.
     Removed {
@@ -278,7 +281,6 @@ impl Mark {
     pub fn is_in(&self, table: &Table) -> bool {
         match self {
             Self::Snapshot(id) => table.metadata().snapshot_by_id(*id).is_some(),
-            Self::Property { key, value } => table.metadata().properties().get(key) == Some(value),
             Self::Removed { snapshots, refs } => {
                 let metadata = table.metadata();
                 snapshots
