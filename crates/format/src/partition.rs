@@ -1,6 +1,8 @@
-//! Names of partition fields.
+//! Names of partition fields, and values as transforms make them.
 
-use iceberg::spec::Transform;
+use iceberg::spec::{
+    Literal, PrimitiveLiteral, PrimitiveType, Struct, StructType, Transform, Type,
+};
 
 /// The name of a partition field where nobody gave one: that of its column and its transform, as other
 /// engines build it, in letters that [`is_field_name`] admits.
@@ -34,9 +36,73 @@ pub fn is_field_name(name: &str) -> bool {
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// Partition values in the types that the fields have now; none where they are that already.
+///
+/// A column can be widened, from int to long and from float to double, and the values in older
+/// manifests are those of the narrow type. The `iceberg` crate writes them into no newer manifest.
+/// Decimals of more digits are the same literals.
+pub(crate) fn widened(partition: &Struct, types: &StructType) -> Option<Struct> {
+    let wider = |value: &Literal, ty: &Type| match (value, ty) {
+        (Literal::Primitive(PrimitiveLiteral::Int(v)), Type::Primitive(PrimitiveType::Long)) => {
+            Some(Literal::long(i64::from(*v)))
+        }
+        (
+            Literal::Primitive(PrimitiveLiteral::Float(v)),
+            Type::Primitive(PrimitiveType::Double),
+        ) => Some(Literal::double(f64::from(v.0))),
+        _ => None,
+    };
+    let mut changed = false;
+    let values: Struct = partition
+        .iter()
+        .enumerate()
+        .map(|(at, value)| {
+            let value = value?;
+            let field = types.fields().get(at);
+            let wide = field.and_then(|field| wider(value, &field.field_type));
+            changed |= wide.is_some();
+            Some(wide.unwrap_or_else(|| value.clone()))
+        })
+        .collect();
+    changed.then_some(values)
+}
+
+/// Months since January 1970 of a day since 1970-01-01, in the proleptic Gregorian calendar; none for
+/// a day that is beyond all calendars.
+///
+/// Years are counted from March, so that the leap day is the last one; four hundred of them have
+/// 146,097 days, whichever they are.
+pub(crate) fn months(day: i64) -> Option<i64> {
+    const DAYS_FROM_MARCH_OF_YEAR_0: i64 = 719_468;
+    const DAYS_OF_400_YEARS: i64 = 146_097;
+    let day = day.checked_add(DAYS_FROM_MARCH_OF_YEAR_0)?;
+    let (cycle, day) = (
+        day.div_euclid(DAYS_OF_400_YEARS),
+        day.rem_euclid(DAYS_OF_400_YEARS),
+    );
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    // Five months from March on have 153 days, again and again.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    Some((cycle * 400 + year - 1970) * 12 + month_from_march + 2)
+}
+
 #[cfg(test)]
 mod tests {
+    use chrono::{Datelike, NaiveDate, TimeDelta};
+
     use super::*;
+
+    #[test]
+    fn months_and_years_are_those_of_the_calendar() {
+        for day in (-800_000..800_000).step_by(13).chain(-800..800) {
+            let date = NaiveDate::default() + TimeDelta::days(day);
+            let expected = (i64::from(date.year()) - 1970) * 12 + i64::from(date.month0());
+            assert_eq!(months(day), Some(expected), "{date}");
+        }
+        assert_eq!(months(i64::MAX), None);
+        assert!(months(i64::MIN).is_some());
+    }
 
     #[test]
     fn names_that_are_made_can_be_written() {

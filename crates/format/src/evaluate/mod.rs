@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use iceberg::expr::{Predicate, PredicateOperator};
 use iceberg::spec::{
     DataFile, Datum, FieldSummary, Literal, ManifestFile, PartitionSpecRef, PrimitiveType, Schema,
-    SchemaRef, Struct, TableMetadata, Transform, Type,
+    SchemaRef, Struct, StructType, TableMetadata, Transform, Type,
 };
 
 use crate::Result;
@@ -213,6 +213,26 @@ fn summarized(summary: &FieldSummary, ty: &PrimitiveType) -> Facts {
         ..Facts::UNKNOWN
     }
     .bounds(bound(lower), bound(upper))
+}
+
+/// Whether a manifest of this spec may name files of this partition, by its partition summaries.
+/// `types` are those of the spec's fields.
+pub(crate) fn may_hold(manifest: &ManifestFile, types: &StructType, partition: &Struct) -> bool {
+    let summaries = manifest.partitions.as_deref().unwrap_or_default();
+    let fields = types.fields().iter().zip(summaries).zip(partition.iter());
+    !fields.into_iter().any(|((field, summary), value)| {
+        let Type::Primitive(ty) = field.field_type.as_ref() else {
+            return false;
+        };
+        let test = match value {
+            None => Some(Test::new(PredicateOperator::IsNull, Vec::new())),
+            Some(Literal::Primitive(value)) => {
+                value::datum(ty, value).map(|value| Test::new(PredicateOperator::Eq, vec![value]))
+            }
+            Some(_) => None,
+        };
+        test.is_some_and(|test| summarized(summary, ty).excludes(&test))
+    })
 }
 
 fn is_float(ty: &PrimitiveType) -> bool {

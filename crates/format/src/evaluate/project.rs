@@ -14,6 +14,7 @@ use iceberg::transform::create_transform_function;
 
 use super::facts::Test;
 use super::value::{bytes, datum};
+use crate::partition::months;
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;
@@ -35,7 +36,11 @@ pub(super) fn inclusive(transform: &Transform, test: &Test) -> Option<Test> {
     match transform {
         Transform::Identity => Some(test.clone()),
         Transform::Bucket(_) => match test.op {
-            Op::Eq | Op::In => each(transform, test),
+            Op::Eq | Op::In => Some(tolerate_old_buckets(
+                each(transform, test)?,
+                transform,
+                test,
+            )),
             _ => None,
         },
         Transform::Truncate(width) => match test.op {
@@ -134,24 +139,38 @@ fn tolerate_old_rounding(mut test: Test) -> Test {
     test
 }
 
+/// Old writers hashed nanoseconds before 1970 as microseconds that were rounded towards zero.
+fn tolerate_old_buckets(mut buckets: Test, transform: &Transform, test: &Test) -> Test {
+    let rounded = test
+        .literals
+        .iter()
+        .filter_map(|value| match value.literal() {
+            PrimitiveLiteral::Long(nanos) if is_nanos(value) && *nanos < 0 => {
+                bucket(transform, &Datum::timestamp_micros(nanos / 1_000))
+            }
+            _ => None,
+        });
+    buckets.literals.extend(rounded);
+    buckets
+}
+
 /// A value's partition value. None where the transform does not take its type or the result is out
 /// of range.
 pub(super) fn apply(transform: &Transform, value: &Datum) -> Option<Datum> {
     match transform {
         Transform::Identity => Some(value.clone()),
-        Transform::Bucket(_) => create_transform_function(transform)
-            .ok()?
-            .transform_literal(value)
-            .ok()
-            .flatten(),
+        // The specification hashes times in microseconds, floored.
+        Transform::Bucket(_) if is_nanos(value) => {
+            bucket(transform, &Datum::timestamp_micros(micros(value)?))
+        }
+        Transform::Bucket(_) => bucket(transform, value),
         Transform::Truncate(width) => truncate(*width, value),
         Transform::Year => {
-            let (year, _) = civil(days(value)?)?;
-            Some(Datum::int(i32::try_from(year - 1970).ok()?))
+            let years = months(days(value)?)?.div_euclid(12);
+            Some(Datum::int(i32::try_from(years).ok()?))
         }
         Transform::Month => {
-            let (year, month) = civil(days(value)?)?;
-            let months = (year - 1970).checked_mul(12)?.checked_add(month - 1)?;
+            let months = months(days(value)?)?;
             Some(Datum::int(i32::try_from(months).ok()?))
         }
         Transform::Day => Some(Datum::date(i32::try_from(days(value)?).ok()?)),
@@ -161,6 +180,18 @@ pub(super) fn apply(transform: &Transform, value: &Datum) -> Option<Datum> {
         }
         _ => None,
     }
+}
+
+fn bucket(transform: &Transform, value: &Datum) -> Option<Datum> {
+    let function = create_transform_function(transform).ok()?;
+    function.transform_literal(value).ok().flatten()
+}
+
+fn is_nanos(value: &Datum) -> bool {
+    matches!(
+        value.data_type(),
+        PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs
+    )
 }
 
 fn truncate(width: u32, value: &Datum) -> Option<Datum> {
@@ -204,23 +235,4 @@ fn days(value: &Datum) -> Option<i64> {
         (PrimitiveType::Date, PrimitiveLiteral::Int(days)) => Some(i64::from(*days)),
         _ => Some(micros(value)?.div_euclid(MICROS_PER_DAY)),
     }
-}
-
-/// Year and month (from 1) of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-fn civil(days: i64) -> Option<(i64, i64)> {
-    // Counted from 0000-03-01 the leap day is a year's last, and 400 years are 146,097 days.
-    let days = days.checked_add(719_468)?;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    Some((year, month))
 }

@@ -51,10 +51,9 @@ pub(crate) fn snapshot(
                     .with("table", table.ident())
                     .with("ref", name)
             })?;
-            if is_branch(table, name)? {
-                Ok((Some(snapshot.clone()), table.schema().clone()))
-            } else {
-                as_written(table, snapshot)
+            match table.refs()?.get(name) {
+                Some(reference) if !reference.is_branch() => as_written(table, snapshot),
+                _ => Ok((Some(snapshot.clone()), table.schema().clone())),
             }
         }
     }
@@ -68,19 +67,6 @@ fn as_written(table: &Table, snapshot: &SnapshotRef) -> Result<(Option<SnapshotR
             .source_error(error)
     })?;
     Ok((Some(snapshot.clone()), schema))
-}
-
-/// Whether a ref is a branch. `TableMetadata` does not show its refs, but its JSON does.
-fn is_branch(table: &Table, name: &str) -> Result<bool> {
-    let json = serde_json::to_value(table.metadata().as_ref()).map_err(|error| {
-        Error::internal("table metadata cannot be written as JSON")
-            .with("table", table.ident())
-            .source_error(error)
-    })?;
-    let kind = json
-        .get("refs")
-        .and_then(|refs| refs.get(name)?.get("type"));
-    Ok(kind.and_then(|kind| kind.as_str()) != Some("tag"))
 }
 
 /// A time in milliseconds as people write it.

@@ -8,6 +8,7 @@
 mod expire;
 pub(crate) mod manifests;
 mod producer;
+mod removals;
 mod rewrite;
 mod summary;
 
@@ -18,7 +19,7 @@ use iceberg::expr::Predicate;
 use iceberg::spec::FormatVersion;
 
 use crate::commit::{Operation, PlannedChange};
-use crate::plan::{ScanBuilder, ScanTask};
+use crate::plan::ScanBuilder;
 use crate::write::WrittenFile;
 use crate::{Error, ErrorKind, Result, Table};
 
@@ -28,7 +29,8 @@ pub use expire::{
 };
 pub use rewrite::RewriteFiles;
 
-use producer::{Producer, Removals};
+use producer::Producer;
+use removals::Removals;
 
 /// The identity of a snapshot that is about to be planned.
 ///
@@ -136,7 +138,7 @@ impl Overwrite {
                 .plan()
                 .await?;
             for task in &plan.tasks {
-                if !matches_whole_file(base, &self.filter, task)? {
+                if task.residual != Predicate::AlwaysTrue {
                     return Err(Error::invalid(
                         "the filter of an overwrite matches a file only partly",
                     )
@@ -144,21 +146,13 @@ impl Overwrite {
                     .with("filter", &self.filter)
                     .help("overwrite by whole partitions, or delete the rows first"));
                 }
-                removals.data_file(task.file.file_path());
+                removals.data_file(&task.file, task.spec_id);
             }
         }
         let mut producer = Producer::new(base, next, iceberg::spec::Operation::Overwrite)?;
         producer.add_data(self.files.iter().cloned())?;
         producer.finish(&self.notes, removals).await
     }
-}
-
-/// Whether metadata proves that every row of the task's file matches the filter.
-fn matches_whole_file(base: &Table, filter: &Predicate, task: &ScanTask) -> Result<bool> {
-    if task.residual == Predicate::AlwaysTrue {
-        return Ok(true);
-    }
-    crate::evaluate::all_rows_match(base.schema(), filter, &task.file)
 }
 
 impl RowDelta {
@@ -193,7 +187,7 @@ impl RowDelta {
                 .with("format-version", base.metadata().format_version()));
             }
             if let (true, Some(data_file)) = (is_vector, delete.file.referenced_data_file()) {
-                removals.vector_of(&data_file);
+                removals.vector_of(&data_file, &delete.file, delete.spec_id);
             }
         }
         let operation = match (self.data_files.is_empty(), self.delete_files.is_empty()) {

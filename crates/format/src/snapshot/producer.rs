@@ -1,100 +1,35 @@
 //! Writes the manifests and the manifest list of one new snapshot.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileFormat, FormatVersion, MAIN_BRANCH, ManifestContentType,
-    ManifestEntry, ManifestFile, ManifestListWriter, ManifestWriter, ManifestWriterBuilder,
-    Operation, PartitionSpec, Snapshot, SnapshotReference, SnapshotRetention, Summary,
+    DataContentType, DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry,
+    ManifestFile, ManifestListWriter, ManifestWriter, ManifestWriterBuilder, Operation,
+    PartitionSpecRef, Snapshot, SnapshotReference, SnapshotRetention, StructType, Summary,
 };
 use iceberg::{TableRequirement, TableUpdate};
 use uuid::Uuid;
 
-use super::manifests::{load_entries, load_list};
+use super::manifests::rebuild;
+use super::removals::Removals;
 use super::summary::SummaryBuilder;
 use super::{CommitNotes, NextSnapshot};
 use crate::commit::{Mark, PlannedChange, TableChange};
-use crate::plan::target_of;
-use crate::storage::{Location, normalize};
+use crate::partition::widened;
+use crate::plan::{Loaded, load_manifests, manifest_list};
+use crate::storage::Location;
 use crate::write::WrittenFile;
 use crate::{Error, Result, Table, failpoint};
 
 /// Files of one manifest, at most: about 8 MiB of Avro, as other engines target.
 const ENTRIES_PER_MANIFEST: usize = 20_000;
-
-/// Live files that the snapshot no longer has.
-#[derive(Debug, Default)]
-pub(super) struct Removals {
-    /// All data files and all delete files.
-    pub(super) everything: bool,
-    data_files: HashSet<String>,
-    vectors_of: HashSet<String>,
-    delete_files: HashSet<DeleteKey>,
-}
-
-/// What tells delete files apart: many deletion vectors share one Puffin file.
-pub(super) type DeleteKey = (String, Option<i64>);
-
-/// The key of a delete file.
-pub(super) fn delete_key(file: &DataFile) -> DeleteKey {
-    (normalize(file.file_path()), file.content_offset())
-}
-
-impl Removals {
-    /// Removes a data file, and the delete files that apply to it alone.
-    pub(super) fn data_file(&mut self, path: &str) {
-        self.data_files.insert(normalize(path));
-    }
-
-    /// Removes the deletion vector of a data file.
-    pub(super) fn vector_of(&mut self, data_file: &str) {
-        self.vectors_of.insert(normalize(data_file));
-    }
-
-    /// Removes a delete file, whatever it applies to.
-    pub(super) fn delete_file(&mut self, file: &DataFile) {
-        self.delete_files.insert(delete_key(file));
-    }
-
-    fn none(&self) -> bool {
-        !self.everything
-            && self.data_files.is_empty()
-            && self.vectors_of.is_empty()
-            && self.delete_files.is_empty()
-    }
-
-    fn concerns(&self, manifest: &ManifestFile) -> bool {
-        match manifest.content {
-            ManifestContentType::Data => self.everything || !self.data_files.is_empty(),
-            ManifestContentType::Deletes => !self.none(),
-        }
-    }
-
-    fn covers(&self, file: &DataFile) -> bool {
-        if self.everything {
-            return true;
-        }
-        if file.content_type() != DataContentType::Data
-            && !self.delete_files.is_empty()
-            && self.delete_files.contains(&delete_key(file))
-        {
-            return true;
-        }
-        match file.content_type() {
-            DataContentType::Data => self.data_files.contains(&normalize(file.file_path())),
-            DataContentType::PositionDeletes => target_of(file)
-                .map(|path| normalize(&path))
-                .is_some_and(|path| {
-                    self.data_files.contains(&path)
-                        || (file.file_format() == DataFileFormat::Puffin
-                            && self.vectors_of.contains(&path))
-                }),
-            DataContentType::EqualityDeletes => false,
-        }
-    }
-}
+/// Manifests of the parent that are held in memory at the same time.
+const MANIFESTS_HELD: usize = 64;
+/// Manifests that are written at the same time.
+const WRITTEN_AT_ONCE: usize = 8;
 
 /// A file that the snapshot adds.
 #[derive(Debug, Clone)]
@@ -102,6 +37,16 @@ struct NewFile {
     file: DataFile,
     /// Its data sequence number, where it does not inherit that of the snapshot.
     sequence_number: Option<i64>,
+}
+
+/// What became of a manifest from which files were removed.
+enum Filtered {
+    /// None of its files was.
+    Same(ManifestFile),
+    /// It is written anew, and says which are gone.
+    Other(Box<ManifestWriter>),
+    /// It had no live file.
+    Empty,
 }
 
 /// Collects the files of one new snapshot of `main` and writes its metadata.
@@ -114,6 +59,8 @@ pub(super) struct Producer<'a> {
     attempt: Uuid,
     data: BTreeMap<i32, Vec<NewFile>>,
     deletes: BTreeMap<i32, Vec<NewFile>>,
+    /// The types of partition values by spec, as the table has them now.
+    types: HashMap<i32, Arc<StructType>>,
     summary: SummaryBuilder,
     written: Vec<String>,
 }
@@ -136,6 +83,7 @@ impl<'a> Producer<'a> {
             attempt: base.environment().ids().uuid(),
             data: BTreeMap::new(),
             deletes: BTreeMap::new(),
+            types: HashMap::new(),
             summary: SummaryBuilder::default(),
             written: Vec::new(),
         })
@@ -165,6 +113,7 @@ impl<'a> Producer<'a> {
                 return Err(Error::invalid("a delete file was given as a data file")
                     .with("path", file.file_path()));
             }
+            let file = self.with_types_of_now(file, spec_id)?;
             self.summary.added(&file, spec_id);
             self.data.entry(spec_id).or_default().push(NewFile {
                 file,
@@ -183,6 +132,7 @@ impl<'a> Producer<'a> {
                 return Err(Error::invalid("a data file was given as a delete file")
                     .with("path", file.file_path()));
             }
+            let file = self.with_types_of_now(file, spec_id)?;
             self.summary.added(&file, spec_id);
             self.deletes.entry(spec_id).or_default().push(NewFile {
                 file,
@@ -242,13 +192,8 @@ impl<'a> Producer<'a> {
             }
         }
         if let Some(parent) = &parent {
-            for manifest in load_list(base.storage(), &metadata, parent).await? {
-                if !removals.concerns(&manifest) {
-                    manifests.push(manifest);
-                } else if let Some(kept) = self.filter(manifest, removals).await? {
-                    manifests.push(kept);
-                }
-            }
+            let older = manifest_list(base, parent).await?;
+            manifests.extend(self.without(older, removals).await?);
         }
 
         failpoint::hit(failpoint::MANIFESTS_WRITTEN);
@@ -326,21 +271,57 @@ impl<'a> Producer<'a> {
         Ok(SnapshotReference::new(self.next.id, retention))
     }
 
-    /// The manifest without the removed files: itself if it has none of them, nothing if no file is
-    /// left and none was removed, else a new manifest that says which are gone.
-    async fn filter(
+    /// These manifests without the removed files, in their order.
+    async fn without(
         &mut self,
-        manifest: ManifestFile,
+        manifests: Vec<ManifestFile>,
         removals: &Removals,
-    ) -> Result<Option<ManifestFile>> {
-        if !manifest.has_added_files() && !manifest.has_existing_files() {
-            return Ok(None);
+    ) -> Result<Vec<ManifestFile>> {
+        let metadata = self.base.metadata().clone();
+        let (mut kept, mut concerned) = (Vec::with_capacity(manifests.len()), Vec::new());
+        for (at, manifest) in manifests.into_iter().enumerate() {
+            let is_live = manifest.has_added_files() || manifest.has_existing_files();
+            if !is_live && !removals.none() {
+                // It only records what an earlier snapshot removed.
+            } else if removals.concerns(&manifest, &metadata) {
+                concerned.push((at, manifest));
+            } else {
+                kept.push((at, manifest));
+            }
         }
-        let entries = load_entries(&self.io, &manifest).await?;
+        for part in concerned.chunks(MANIFESTS_HELD) {
+            let files = part.iter().map(|(_, manifest)| manifest.clone()).collect();
+            let loaded = load_manifests(self.base, files).await?;
+            let mut writers = Vec::new();
+            for ((at, _), loaded) in part.iter().zip(loaded) {
+                match self.filter(loaded, removals)? {
+                    Filtered::Same(manifest) => kept.push((*at, manifest)),
+                    Filtered::Other(writer) => writers.push((*at, writer)),
+                    Filtered::Empty => {}
+                }
+            }
+            let written = stream::iter(writers)
+                .map(|(at, writer)| async move {
+                    let manifest = writer.write_manifest_file().await?;
+                    Ok::<_, iceberg::Error>((at, manifest))
+                })
+                .buffered(WRITTEN_AT_ONCE)
+                .try_collect::<Vec<_>>();
+            kept.extend(written.await.map_err(|error| self.error(error))?);
+        }
+        kept.sort_by_key(|(at, _)| *at);
+        Ok(kept.into_iter().map(|(_, manifest)| manifest).collect())
+    }
+
+    /// A manifest without the removed files.
+    fn filter(&mut self, (manifest, entries): Loaded, removals: &Removals) -> Result<Filtered> {
         let live: Vec<&Arc<ManifestEntry>> =
             entries.iter().filter(|entry| entry.is_alive()).collect();
+        if live.is_empty() {
+            return Ok(Filtered::Empty);
+        }
         if !live.iter().any(|entry| removals.covers(entry.data_file())) {
-            return Ok((!live.is_empty()).then_some(manifest));
+            return Ok(Filtered::Same(manifest));
         }
         let spec_id = manifest.partition_spec_id;
         let mut writer = self.manifest_writer(spec_id, manifest.content)?;
@@ -353,8 +334,9 @@ impl<'a> Producer<'a> {
             };
             let sequence = entry.sequence_number().ok_or_else(missing)?;
             let file_sequence = Some(entry.file_sequence_number.ok_or_else(missing)?);
-            let file = entry.data_file().clone();
-            let result = if removals.covers(&file) {
+            let removed = removals.covers(entry.data_file());
+            let file = self.with_types_of_now(entry.data_file().clone(), spec_id)?;
+            let result = if removed {
                 self.summary.removed(&file, spec_id);
                 writer.add_delete_file(file, sequence, file_sequence)
             } else {
@@ -363,11 +345,37 @@ impl<'a> Producer<'a> {
             };
             result.map_err(|error| self.error(error))?;
         }
-        writer
-            .write_manifest_file()
-            .await
-            .map(Some)
-            .map_err(|error| self.error(error))
+        Ok(Filtered::Other(Box::new(writer)))
+    }
+
+    fn spec(&self, spec_id: i32) -> Result<&PartitionSpecRef> {
+        let spec = self.base.metadata().partition_spec_by_id(spec_id);
+        spec.ok_or_else(|| {
+            Error::corrupt("the table has no such partition spec")
+                .with("table", self.base.ident())
+                .with("spec-id", spec_id)
+        })
+    }
+
+    /// The file with its partition values in the types that the manifest writer takes: a column may
+    /// have been widened since the file was written, by us or by another engine.
+    fn with_types_of_now(&mut self, file: DataFile, spec_id: i32) -> Result<DataFile> {
+        let types = match self.types.get(&spec_id) {
+            Some(types) => types.clone(),
+            None => {
+                let spec = self.spec(spec_id)?;
+                let types = spec.partition_type(self.base.schema());
+                let types = Arc::new(types.map_err(|error| self.error(error))?);
+                self.types.insert(spec_id, types.clone());
+                types
+            }
+        };
+        match widened(file.partition(), &types) {
+            None => Ok(file),
+            Some(partition) => rebuild(&file, spec_id, |file| {
+                file.partition(partition);
+            }),
+        }
     }
 
     fn manifest_writer(
@@ -376,15 +384,7 @@ impl<'a> Producer<'a> {
         content: ManifestContentType,
     ) -> Result<ManifestWriter> {
         let metadata = self.base.metadata();
-        let spec: PartitionSpec = metadata
-            .partition_spec_by_id(spec_id)
-            .ok_or_else(|| {
-                Error::corrupt("the table has no such partition spec")
-                    .with("table", self.base.ident())
-                    .with("spec-id", spec_id)
-            })?
-            .as_ref()
-            .clone();
+        let spec = self.spec(spec_id)?.as_ref().clone();
         let path = self
             .folder
             .join(&format!("{}-m{}.avro", self.attempt, self.written.len()))

@@ -20,7 +20,8 @@ use async_trait::async_trait;
 use iceberg::spec::FormatVersion;
 use roaring::RoaringTreemap;
 
-use super::producer::{DeleteKey, Producer, Removals, delete_key};
+use super::producer::Producer;
+use super::removals::{DeleteKey, Removals, delete_key};
 use super::{CommitNotes, NextSnapshot};
 use crate::commit::{Operation, PlannedChange};
 use crate::deletes::DeleteLoader;
@@ -194,7 +195,7 @@ impl RewriteFiles {
         let mut removals = Removals::default();
         let mut inputs = HashSet::new();
         for input in self.copies.iter().flat_map(|copy| &copy.inputs) {
-            removals.data_file(input.file.file_path());
+            removals.data_file(&input.file, input.spec_id);
             inputs.insert(normalize(input.file.file_path()));
         }
         let (theirs, others): (Vec<&ScanTask>, Vec<&ScanTask>) = head

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, Float32Array, Float64Array, Int32Array, Int64Array,
-    RecordBatch, StructArray, UInt32Array,
+    RecordBatch, StructArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{partition, take, take_record_batch};
@@ -22,7 +22,7 @@ use iceberg::spec::{
 };
 use iceberg::transform::{BoxedTransformFunction, create_transform_function};
 
-use crate::partition::is_field_name;
+use crate::partition::{is_field_name, months};
 use crate::{Error, Result};
 
 /// A partition that was seen, by its place in [`Router::partitions`].
@@ -206,7 +206,9 @@ impl Router {
                 let apply = || -> Result<ArrayRef> {
                     match transform_here(&column.transform, &source) {
                         Some(values) => Ok(values),
-                        None => Ok(column.function.transform(source.clone())?),
+                        None => Ok(column
+                            .function
+                            .transform(hashed(&column.transform, source))?),
                     }
                 };
                 apply().map_err(|error| {
@@ -286,12 +288,11 @@ fn transform_here(transform: &Transform, source: &ArrayRef) -> Option<ArrayRef> 
             Arc::new(values)
         }
         (Transform::Year, _) => {
-            let year = |day| (month_of(day).div_euclid(12)) as i32;
-            let values: Int32Array = days(source)?.unary(year);
+            let values: Int32Array = days(source)?.unary(|day| month_of(day).div_euclid(12));
             Arc::new(values)
         }
         (Transform::Month, _) => {
-            let values: Int32Array = days(source)?.unary(|day| month_of(day) as i32);
+            let values: Int32Array = days(source)?.unary(month_of);
             Arc::new(values)
         }
         (Transform::Day, _) => Arc::new(days(source)?),
@@ -321,6 +322,19 @@ fn transform_here(transform: &Transform, source: &ArrayRef) -> Option<ArrayRef> 
     })
 }
 
+/// What the specification hashes: of a time in nanoseconds its microseconds, floored. The `iceberg`
+/// crate would round times before 1970 up.
+fn hashed(transform: &Transform, source: ArrayRef) -> ArrayRef {
+    match (transform, source.data_type()) {
+        (Transform::Bucket(_), DataType::Timestamp(TimeUnit::Nanosecond, _)) => {
+            let nanos = source.as_primitive::<TimestampNanosecondType>();
+            let micros: TimestampMicrosecondArray = nanos.unary(|v| v.div_euclid(1_000));
+            Arc::new(micros)
+        }
+        _ => source,
+    }
+}
+
 const HOUR_MICROS: i64 = 3_600_000_000;
 
 /// Days since 1970-01-01 in UTC, or none for a type that has no days.
@@ -338,23 +352,9 @@ fn days(source: &ArrayRef) -> Option<Date32Array> {
     })
 }
 
-/// Months since January 1970 of a day since 1970-01-01, in the proleptic Gregorian calendar.
-///
-/// Years are counted from March, so that the leap day is the last one; four hundred of them have
-/// 146,097 days, whichever they are.
-fn month_of(day: i32) -> i64 {
-    const DAYS_FROM_MARCH_OF_YEAR_0: i64 = 719_468;
-    const DAYS_OF_400_YEARS: i64 = 146_097;
-    let day = i64::from(day) + DAYS_FROM_MARCH_OF_YEAR_0;
-    let (cycle, day) = (
-        day.div_euclid(DAYS_OF_400_YEARS),
-        day.rem_euclid(DAYS_OF_400_YEARS),
-    );
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    // Five months from March on have 153 days, again and again.
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    (cycle * 400 + year - 1970) * 12 + month_from_march + 2
+/// Months since January 1970; days of 32 bits are in the calendar, and their months have 32 bits.
+fn month_of(day: i32) -> i32 {
+    months(i64::from(day)).unwrap_or_default() as i32
 }
 
 fn make_partition(
@@ -601,22 +601,31 @@ mod tests {
     }
 
     #[test]
-    fn months_and_years_are_those_of_the_calendar() {
-        use chrono::Datelike;
-        for day in (-800_000..800_000).step_by(13).chain(-800..800) {
-            let date = NaiveDate::default() + TimeDelta::days(i64::from(day));
-            let months = (i64::from(date.year()) - 1970) * 12 + i64::from(date.month0());
-            assert_eq!(month_of(day), months, "{date}");
-        }
+    fn years_reach_as_far_as_times_do() {
         // 64 bits of microseconds reach from 290309 BC (the year -290308) to 294247.
-        let far: ArrayRef = Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![
-            i64::MIN,
-            i64::MAX,
-        ]));
+        let far: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![i64::MIN, i64::MAX]));
         let years = transform_here(&Transform::Year, &far).unwrap();
         assert_eq!(
             years.as_primitive::<Int32Type>().values(),
             &[-290_308 - 1970, 294_247 - 1970]
+        );
+    }
+
+    #[test]
+    fn buckets_of_nanoseconds_are_those_of_their_floored_microseconds() {
+        let bucket = Transform::Bucket(1_000_000);
+        let of = |times: ArrayRef| {
+            let function = create_transform_function(&bucket).unwrap();
+            let buckets = function.transform(hashed(&bucket, times)).unwrap();
+            buckets.as_primitive::<Int32Type>().clone()
+        };
+        let nanos = vec![-1, -999, -1_000, -1_001, 0, 999, 1_000];
+        let micros = vec![-1, -1, -1, -2, 0, 0, 1];
+        assert_eq!(
+            of(Arc::new(arrow::array::TimestampNanosecondArray::from(
+                nanos
+            ))),
+            of(Arc::new(TimestampMicrosecondArray::from(micros))),
         );
     }
 
