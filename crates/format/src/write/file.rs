@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef as ArrowSchemaRef;
 use bytes::Bytes;
 use iceberg::spec::{
@@ -28,6 +27,7 @@ use tokio::sync::Semaphore;
 use super::columns::{Column, ColumnEncoder, ColumnState, Sizes, stopped};
 use super::group::{self, Ended, ParquetWriter, Then};
 use super::metrics::{self, Leaf};
+use super::pending::{Pending, slice_memory};
 use crate::properties::WriteProperties;
 use crate::storage::{Location, Storage};
 use crate::task::Owned;
@@ -161,8 +161,7 @@ pub(super) struct OpenFile {
     shape: Arc<Shape>,
     location: Location,
     partition: Struct,
-    pending: Vec<RecordBatch>,
-    pending_bytes: usize,
+    pending: Pending,
     in_flight_bytes: usize,
     file: Option<Parquet>,
     columns: Vec<Column>,
@@ -203,8 +202,7 @@ impl OpenFile {
             shape,
             location,
             partition,
-            pending: Vec::new(),
-            pending_bytes: 0,
+            pending: Pending::default(),
             in_flight_bytes: 0,
             file: None,
             columns: Vec::new(),
@@ -226,7 +224,12 @@ impl OpenFile {
             None => 0,
         };
         let groups = self.group_memory + self.ending.memory;
-        self.pending_bytes + self.in_flight_bytes + groups + uploading
+        size_of::<Self>() + self.pending.memory() + self.in_flight_bytes + groups + uploading
+    }
+
+    #[cfg(test)]
+    pub(super) fn pending(&self) -> impl Iterator<Item = &RecordBatch> {
+        self.pending.batches()
     }
 
     /// Whether the file has reached its target size.
@@ -238,17 +241,17 @@ impl OpenFile {
     /// Takes as many of these rows as fit into one chunk and gives back the rest.
     pub(super) async fn push(&mut self, batch: RecordBatch) -> Result<Option<RecordBatch>> {
         let bytes = slice_memory(&batch)?;
-        let room = self.shape.chunk.saturating_sub(self.pending_bytes);
+        let room = self.shape.chunk.saturating_sub(self.pending.bytes());
         if bytes < room {
-            self.pending_bytes += bytes;
-            self.pending.push(batch);
+            self.pending.push(&self.shape.arrow, batch, bytes)?;
             return Ok(None);
         }
         let rows = batch.num_rows();
         // At least one row is taken, however large it is, or nothing would ever move.
         let fit = (room.saturating_mul(rows) / bytes.max(1)).clamp(1, rows);
-        self.pending_bytes += bytes / rows * fit;
-        self.pending.push(batch.slice(0, fit));
+        let part = batch.slice(0, fit);
+        self.pending
+            .push(&self.shape.arrow, part, bytes / rows * fit)?;
         self.dispatch().await?;
         Ok((fit < rows).then(|| batch.slice(fit, rows - fit)))
     }
@@ -262,13 +265,8 @@ impl OpenFile {
             self.end_group(Then::More).await?;
         }
         self.begin_group()?;
-        let mut batches = std::mem::take(&mut self.pending);
-        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        // Many crumbs, as of a batch that was split over many partitions, are slow to encode singly.
-        if batches.len() > 1 && rows / batches.len() < 1024 {
-            batches = vec![concat_batches(&self.shape.arrow, &batches)?];
-        }
-        self.in_flight_bytes = std::mem::take(&mut self.pending_bytes);
+        self.in_flight_bytes = self.pending.bytes();
+        let (batches, rows) = self.pending.take(&self.shape.arrow)?;
         self.group_rows += rows;
         self.rows += rows as u64;
         Ok(Some(batches.into()))
@@ -457,7 +455,7 @@ impl OpenFile {
     }
 
     async fn end(&mut self) -> Result<DataFile> {
-        if self.file.is_none() && self.pending_bytes <= CRUMB {
+        if self.file.is_none() && self.pending.bytes() <= CRUMB {
             self.encode_together().await?;
         } else {
             self.dispatch().await?;
@@ -519,13 +517,4 @@ pub(super) fn data_file(
         .upper_bounds(metrics.upper_bounds)
         .split_offsets(Some(metrics.split_offsets));
     builder
-}
-
-/// The bytes of a batch's rows, not those of the buffers that it may share with others.
-fn slice_memory(batch: &RecordBatch) -> Result<usize> {
-    let mut bytes = 0;
-    for column in batch.columns() {
-        bytes += column.to_data().get_slice_memory_size()?;
-    }
-    Ok(bytes)
 }

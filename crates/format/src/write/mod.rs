@@ -11,6 +11,7 @@ mod deletes;
 mod file;
 mod group;
 mod metrics;
+mod pending;
 mod route;
 
 use std::collections::HashMap;
@@ -35,7 +36,8 @@ use route::{PartitionId, Router};
 
 /// Files that are closed at the same time while others are written; each may hold a row group.
 const CLOSING: usize = 1;
-/// Files that are closed at the same time at the end, when most of the time goes into requests.
+/// Files that are closed at the same time where nothing else is written meanwhile, and most of the time
+/// goes into requests.
 const CLOSING_AT_END: usize = 16;
 
 /// A file that was written and is not yet committed.
@@ -152,9 +154,11 @@ impl DataWriter {
         })
     }
 
-    /// Bounds the bytes that all open files hold in memory. The default is 256 MiB.
+    /// Bounds the memory that all open files hold together: rows that wait with their arrays and
+    /// buffers, encoded pages, and parts of uploads. The default is 256 MiB.
     ///
-    /// One batch and the files that are just being closed come on top.
+    /// It is counted after each batch, so that one batch and the files that are just being closed come
+    /// on top.
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = bytes;
@@ -247,27 +251,29 @@ impl DataWriter {
     }
 
     async fn keep_memory_bound(&mut self) -> Result<()> {
-        let mut held: usize = self.open.values().map(OpenFile::memory).sum();
-        while held > self.memory_limit {
-            let largest = self
-                .open
-                .iter()
-                .max_by_key(|(id, file)| (file.memory(), **id));
-            let Some((id, bytes)) = largest.map(|(id, file)| (*id, file.memory())) else {
-                break;
-            };
+        let sizes = self.open.iter().map(|(id, file)| (file.memory(), *id));
+        let mut sizes: Vec<(usize, PartitionId)> = sizes.collect();
+        let mut held: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
+        if held <= self.memory_limit {
+            return Ok(());
+        }
+        sizes.sort_unstable();
+        // Where many small files hold it, closing them one after the other would take a request each.
+        while held > self.memory_limit
+            && let Some((bytes, id)) = sizes.pop()
+        {
             tracing::debug!(
                 held,
                 bytes,
                 open = self.open.len(),
                 "memory is full, the largest file is closed early"
             );
-            // Waited for, unlike a file that rolls: memory is free only when it is uploaded.
-            self.close(id, CLOSING).await?;
-            while !self.closing.is_empty() {
-                self.join_one().await?;
-            }
+            self.close(id, CLOSING_AT_END).await?;
             held = held.saturating_sub(bytes);
+        }
+        // Waited for, unlike a file that rolls: memory is free only when it is uploaded.
+        while !self.closing.is_empty() {
+            self.join_one().await?;
         }
         Ok(())
     }

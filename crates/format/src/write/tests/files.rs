@@ -66,7 +66,7 @@ async fn the_largest_file_is_closed_when_memory_is_full() {
         ..Spec::default()
     }
     .table();
-    let limit = 400_000;
+    let limit = 500_000;
     let mut writer = DataWriter::new(&table).unwrap().memory_limit(limit);
     for round in 0..60 {
         // Partition 0 grows ten times faster than the others.

@@ -32,6 +32,7 @@ use crate::{Environment, ErrorKind};
 mod columns;
 mod deletes;
 mod files;
+mod memory;
 mod metrics;
 mod routing;
 
