@@ -125,7 +125,8 @@ async fn exact_under(faults: Vec<Fault>, version: u8, retries: u32) {
         "berglake.toml",
         &format!(
             "[project]\nname = \"test\"\n[defaults]\n\"commit.retry.num-retries\" = \"{retries}\"\n\
-             \"commit.retry.min-wait-ms\" = \"1\"\n\"commit.retry.max-wait-ms\" = \"2\"\n"
+             \"commit.retry.min-wait-ms\" = \"1\"\n\"commit.retry.max-wait-ms\" = \"2\"\n\
+             \"commit.status-check.total-timeout-ms\" = \"20\"\n"
         ),
     );
     lake.write(

@@ -41,7 +41,8 @@ impl Lake {
         lake.write(
             "berglake.toml",
             "[project]\nname = \"test\"\n[defaults]\n\
-             \"commit.retry.min-wait-ms\" = \"1\"\n\"commit.retry.max-wait-ms\" = \"2\"\n",
+             \"commit.retry.min-wait-ms\" = \"1\"\n\"commit.retry.max-wait-ms\" = \"2\"\n\
+             \"commit.status-check.total-timeout-ms\" = \"20\"\n",
         );
         lake.sql(sql);
         lake
