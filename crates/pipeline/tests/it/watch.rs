@@ -107,7 +107,8 @@ async fn watched(sql: &str) -> Lake {
          [services.silver]\ninterval = \"50ms\"\n\
          [services.gold]\ninterval = \"50ms\"\n\
          [defaults]\n\
-         \"commit.retry.min-wait-ms\" = \"1\"\n\"commit.retry.max-wait-ms\" = \"2\"\n",
+         \"commit.retry.min-wait-ms\" = \"1\"\n\"commit.retry.max-wait-ms\" = \"2\"\n\
+         \"commit.status-check.total-timeout-ms\" = \"20\"\n",
     );
     lake
 }
