@@ -23,6 +23,10 @@
 //! | `<`, `<=`, `=`, `IN`, `STARTS WITH` | values excluded, or NULLs only | no NULLs, no NaNs, opposite excluded |
 //! | `>`, `>=` | the same, and no NaNs | the same |
 //! | `<>`, `NOT IN`, `NOT STARTS WITH` | no NULLs, no NaNs, values excluded | the same |
+//!
+//! Zeros are the same kind of trap: `-0.0 < 0.0` is true where rows are compared in the total order and
+//! false in IEEE arithmetic. A bound of zero therefore neither excludes nor implies anything about a
+//! literal that is zero.
 
 use iceberg::expr::PredicateOperator as Op;
 use iceberg::spec::Datum;

@@ -133,8 +133,10 @@ fn rescale(unscaled: i128, from: u32, to: u32) -> Option<i128> {
 
 /// The order of two values of one type, or none where it cannot be told.
 ///
-/// Zeros of both signs are equal and NaN has no place in the order: bounds leave NaN out. The order
-/// of UUIDs is only told for equal ones: writers have sorted them as signed and as unsigned numbers.
+/// NaN has no place in the order: bounds leave NaN out. Of two zeros nothing is said, whatever their
+/// signs: IEEE arithmetic calls them equal and the total order, in which Arrow compares rows, puts
+/// -0.0 before +0.0; and writers have left either as the bound of both. The order of UUIDs is only
+/// told for equal ones: writers have sorted them as signed and as unsigned numbers.
 pub(super) fn compare(a: &Datum, b: &Datum) -> Option<Ordering> {
     use PrimitiveLiteral as L;
     if let (PrimitiveType::Decimal { scale: left, .. }, PrimitiveType::Decimal { scale: right, .. }) =
@@ -147,6 +149,8 @@ pub(super) fn compare(a: &Datum, b: &Datum) -> Option<Ordering> {
         (L::Boolean(a), L::Boolean(b)) => Some(a.cmp(b)),
         (L::Int(a), L::Int(b)) => Some(a.cmp(b)),
         (L::Long(a), L::Long(b)) => Some(a.cmp(b)),
+        (L::Float(a), L::Float(b)) if a.0 == 0.0 && b.0 == 0.0 => None,
+        (L::Double(a), L::Double(b)) if a.0 == 0.0 && b.0 == 0.0 => None,
         (L::Float(a), L::Float(b)) => a.0.partial_cmp(&b.0),
         (L::Double(a), L::Double(b)) => a.0.partial_cmp(&b.0),
         (L::String(a), L::String(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
