@@ -33,12 +33,23 @@ pub(crate) fn check_namespace(namespace: &NamespaceIdent) -> Result<()> {
     Ok(())
 }
 
+/// The longest name to which others are compared. No name in the store is longer, and the work grows
+/// with the length.
+const LONGEST: usize = 255;
+
 /// The names nearest to a wrong one, best first, at most three.
 pub(crate) fn near<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    if wrong.chars().nth(LONGEST).is_some() {
+        return Vec::new();
+    }
     let wrong = wrong.to_lowercase();
-    let allowed = (wrong.chars().count() / 3).max(1);
+    let length = wrong.chars().count();
+    let allowed = (length / 3).max(1);
+    // Each edit changes the length by one at most.
+    let comparable = |name: &&str| name.chars().count().abs_diff(length) <= allowed;
     let mut near: Vec<(usize, &str)> = names
         .into_iter()
+        .filter(comparable)
         .map(|name| (distance(&wrong, &name.to_lowercase()), name))
         .filter(|(distance, _)| *distance <= allowed)
         .collect();
@@ -90,6 +101,14 @@ mod tests {
         assert_eq!(near("movie_raw", names), ["movies_raw"]);
         assert_eq!(near("MOVIES_RAW", names), ["movies_raw"]);
         assert!(near("sales", names).is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_longer_than_any_is_not_compared() {
+        let (fits, long) = ("x".repeat(LONGEST), "x".repeat(LONGEST + 1));
+        let there = "x".repeat(LONGEST - 1);
+        assert_eq!(near(&fits, [there.as_str()]), [there.as_str()]);
+        assert!(near(&long, [there.as_str(), long.as_str()]).is_empty());
     }
 
     #[test]
