@@ -25,6 +25,7 @@ use berglake_format::{NamespaceIdent, Result, Table, TableIdent};
 use iceberg::spec::{FormatVersion, Schema, SortOrder, UnboundPartitionSpec};
 
 pub use bridge::{IcebergCatalog, to_iceberg_table};
+pub use purge::Purged;
 pub use sql::{AuditRecord, Journal, MetricsReport, SqlCatalog, SqlCatalogConfig};
 
 /// A table to create.
@@ -133,6 +134,9 @@ pub trait Catalog: Committer {
     async fn table_exists(&self, ident: &TableIdent) -> Result<bool>;
 
     /// Drops a table; with `purge` its files too, unless its `gc.enabled` is `false`.
+    ///
+    /// Files that cannot be deleted stay, and that is logged, not an error: the table is gone, and who
+    /// tried again would purge the next one of this name.
     ///
     /// # Errors
     /// [`NotFound`](berglake_format::ErrorKind::NotFound);

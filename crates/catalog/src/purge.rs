@@ -1,26 +1,59 @@
 //! The files of a table, and deleting them.
 //!
 //! Only files that the table's metadata reaches are deleted, and of these only such as lie in the
-//! table's own folders: data that was added from elsewhere is somebody's data still.
+//! table's own folders: data that was added from elsewhere is somebody's data still. What a table calls
+//! its own is a property that any writer can set, so nothing outside the warehouse, nothing in the
+//! folder of another table and no file of the catalog is deleted.
 
 use std::collections::{BTreeSet, HashSet};
 
 use berglake_format::storage::Location;
-use berglake_format::{Error, ErrorKind, Result, Table};
+use berglake_format::{Error, Result, Table};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::spec::{Manifest, ManifestList};
 
 /// Requests that are under way at once.
 const CONCURRENCY: usize = 16;
 
-/// The files that a purge deletes, in groups to be deleted one after the other: what is referred to
-/// goes before what refers to it.
-pub(crate) struct Files(Vec<BTreeSet<Location>>);
+/// What is left of a table that was purged.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Purged {
+    /// Files that the table had for its own and that are still there: such as could not be deleted, lie
+    /// outside the warehouse or in the folder of another table, or are the catalog's.
+    pub left: Vec<Location>,
+    /// Why the first of those that could not be deleted was not.
+    pub cause: Option<Error>,
+}
+
+/// The files of a table that is to be purged.
+pub(crate) struct Files {
+    /// What is deleted, in groups one after the other: what is referred to goes before what refers to
+    /// it.
+    deleted: Vec<BTreeSet<Location>>,
+    /// What the table has for its own and is not deleted.
+    left: BTreeSet<Location>,
+}
+
+/// The places whose files may be deleted with a table.
+pub(crate) struct Bounds<'a> {
+    /// Nothing outside is deleted.
+    pub(crate) warehouse: &'a Location,
+    /// Folders of other tables, and the files of the catalog.
+    pub(crate) others: Vec<Location>,
+}
+
+impl Bounds<'_> {
+    fn allow(&self, location: &Location) -> bool {
+        location.is_within(self.warehouse)
+            && !self.others.iter().any(|other| location.is_within(other))
+    }
+}
 
 /// Fails for a table whose files are protected.
 ///
 /// # Errors
-/// [`InvalidInput`](ErrorKind::InvalidInput) for a table with `gc.enabled=false`.
+/// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for a table with `gc.enabled=false`.
 pub(crate) fn check_allowed(table: &Table) -> Result<()> {
     let gc = table.metadata().properties().get("gc.enabled");
     if gc.is_some_and(|value| value.trim().eq_ignore_ascii_case("false")) {
@@ -38,9 +71,9 @@ pub(crate) fn check_allowed(table: &Table) -> Result<()> {
 /// files; statistics; the metadata log and the metadata file itself.
 ///
 /// # Errors
-/// [`InvalidInput`](ErrorKind::InvalidInput) for a table with `gc.enabled=false`, and what reading
-/// manifests meets: without all of them it is not known what belongs to the table.
-pub(crate) async fn files_of(table: &Table) -> Result<Files> {
+/// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for a table with `gc.enabled=false`, and
+/// what reading manifests meets: without all of them it is not known what belongs to the table.
+pub(crate) async fn files_of(table: &Table, bounds: &Bounds<'_>) -> Result<Files> {
     check_allowed(table)?;
     let metadata = table.metadata();
     let own = own_folders(table)?;
@@ -89,51 +122,63 @@ pub(crate) async fn files_of(table: &Table) -> Result<Files> {
         .metadata_log()
         .iter()
         .map(|entry| entry.metadata_file.as_str());
-    Ok(Files(vec![
+    let mut files = Files {
+        deleted: Vec::new(),
+        left: BTreeSet::new(),
+    };
+    for group in [
         owned(&own, data.iter().map(String::as_str)),
         owned(&own, statistics),
         owned(&own, manifests.iter().map(String::as_str)),
         owned(&own, lists),
         owned(&own, log),
         owned(&own, [table.metadata_location()]),
-    ]))
+    ] {
+        let (deleted, left) = group.into_iter().partition(|file| bounds.allow(file));
+        files.deleted.push(deleted);
+        files.left.extend::<BTreeSet<Location>>(left);
+    }
+    Ok(files)
 }
 
-/// Deletes the files of a table that was dropped.
-///
-/// # Errors
-/// [`Unavailable`](ErrorKind::Unavailable) with the number of files that stayed and why the first
-/// did. The table is dropped nevertheless.
-pub(crate) async fn delete(table: &Table, files: Files) -> Result<()> {
-    let mut left = 0_usize;
-    let mut first = None;
-    for group in files.0 {
+/// Deletes the files of a table that was dropped. The table is gone whatever happens here, so that
+/// nothing of it is an error: who tried again would meet the next table of that name.
+pub(crate) async fn delete(table: &Table, files: Files) -> Purged {
+    let mut purged = Purged {
+        left: files.left.into_iter().collect(),
+        cause: None,
+    };
+    for group in files.deleted {
         let mut deleting = stream::iter(group)
-            .map(|location| async move { table.storage().delete(&location).await })
+            .map(|location| async move {
+                let result = table.storage().delete(&location).await;
+                (location, result)
+            })
             .buffer_unordered(CONCURRENCY);
-        while let Some(result) = deleting.next().await {
+        while let Some((location, result)) = deleting.next().await {
             if let Err(error) = result {
-                left += 1;
-                first.get_or_insert(error);
+                purged.left.push(location);
+                purged.cause.get_or_insert(error);
             }
         }
     }
-    let Some(error) = first else {
-        return Ok(());
-    };
-    Err(Error::new(
-        ErrorKind::Unavailable,
-        format!("the table is dropped, but {left} of its files could not be deleted"),
-    )
-    .with("table", table.ident())
-    .with("location", table.metadata().location())
-    .help("delete the folder by hand")
-    .source_error(error))
+    if let Some(first) = purged.left.first() {
+        let cause = purged.cause.as_ref().map(ToString::to_string);
+        tracing::warn!(
+            table = %table.ident(),
+            files = purged.left.len(),
+            %first,
+            cause,
+            "a purged table leaves files behind; delete these files alone by hand, and not their \
+             folder, which a new table may have by now"
+        );
+    }
+    purged
 }
 
 /// After a commit: deletes metadata files that fell out of the log, where the table asks for it.
 /// A file that stays is no harm.
-pub(crate) async fn remove_old_metadata(before: &Table, after: &Table) {
+pub(crate) async fn remove_old_metadata(before: &Table, after: &Table, warehouse: &Location) {
     let asked = after
         .metadata()
         .properties()
@@ -158,7 +203,8 @@ pub(crate) async fn remove_old_metadata(before: &Table, after: &Table) {
     let Ok(own) = own_folders(after) else {
         return;
     };
-    for location in owned(&own, gone) {
+    let inside = |file: &Location| file.is_within(warehouse);
+    for location in owned(&own, gone).into_iter().filter(inside) {
         if let Err(error) = after.storage().delete(&location).await {
             tracing::warn!(%error, %location, "an old metadata file stays behind");
         }

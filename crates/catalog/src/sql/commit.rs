@@ -9,12 +9,13 @@ use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, Result, Table, TableIdent, failpoint};
 use futures::future::join_all;
 use iceberg::TableUpdate;
-use iceberg::spec::{FormatVersion, TableMetadata};
+use iceberg::spec::TableMetadata;
 use tokio::sync::MutexGuard;
 
 use super::create::{Inserted, check_decimals};
 use super::database::Write;
 use super::fault::{Cause, CommitFault, Fault};
+use super::overlap::folders_of;
 use super::{Inner, Pointer, check_length, joined, schema};
 use crate::purge;
 
@@ -38,10 +39,17 @@ struct Staged {
 enum Step {
     /// Nothing: the change updates nothing, and only has to hold.
     Hold(Table),
-    /// It gets new metadata.
-    Move { base: Table, new: NewFile },
-    /// It is made, in this folder.
-    Make { location: Location, new: NewFile },
+    /// It gets new metadata, and with it these folders, where they are not those that it had.
+    Move {
+        base: Table,
+        new: NewFile,
+        folders: Vec<Location>,
+    },
+    /// It is made, in these folders.
+    Make {
+        folders: Vec<Location>,
+        new: NewFile,
+    },
 }
 
 /// A metadata file that was written for the commit.
@@ -55,6 +63,13 @@ impl Step {
         match self {
             Self::Hold(_) => None,
             Self::Move { new, .. } | Self::Make { new, .. } => Some(new),
+        }
+    }
+
+    fn takes_folders(&self) -> bool {
+        match self {
+            Self::Hold(_) => false,
+            Self::Move { folders, .. } | Self::Make { folders, .. } => !folders.is_empty(),
         }
     }
 }
@@ -147,17 +162,10 @@ impl Inner {
             }
             Err(error) => return Err(error),
         };
-        // The requirements come first: a stale change is a conflict, whatever else is wrong with it.
-        let probe = TableChange {
-            updates: Vec::new(),
-            ..change.clone()
+        let metadata = match change.apply(base.metadata(), base.metadata_location())? {
+            Ok(metadata) => metadata,
+            Err(reason) => return Ok(Staging::Lost(reason)),
         };
-        if let Err(reason) = probe.apply(base.metadata(), base.metadata_location())? {
-            return Ok(Staging::Lost(reason));
-        }
-        if let Some(reason) = stale_snapshot(&change.updates, base.metadata()) {
-            return Ok(Staging::Lost(reason));
-        }
         let ready = |step| {
             let ident = ident.clone();
             Ok(Staging::Ready(Box::new(Staged { ident, step })))
@@ -165,26 +173,38 @@ impl Inner {
         if change.updates.is_empty() {
             return ready(Step::Hold(base));
         }
-        let metadata = match change.apply(base.metadata(), base.metadata_location())? {
-            Ok(metadata) => metadata,
-            Err(reason) => return Ok(Staging::Lost(reason)),
-        };
         for update in &change.updates {
             if let TableUpdate::AddSchema { schema } = update {
                 check_decimals(schema).map_err(|error| error.with("table", ident))?;
             }
         }
-        if let Some(reason) = old_deletes(&change.updates, &metadata) {
-            return Ok(Staging::Lost(reason));
-        }
-        if metadata.location() != base.metadata().location() {
-            self.inside_warehouse(&Location::parse(metadata.location())?)
-                .map_err(|error| error.with("table", ident))?;
-        }
+        check_identity(base.metadata(), &metadata).map_err(|error| error.with("table", ident))?;
+        let folders = self.new_folders(ident, base.metadata(), &metadata).await?;
         let new = self
             .write_metadata(ident, metadata, Some(base.metadata_location()))
             .await?;
-        ready(Step::Move { base, new })
+        ready(Step::Move { base, new, folders })
+    }
+
+    /// The folders that a change gives to a table, checked; none where they stay as they were.
+    async fn new_folders(
+        &self,
+        ident: &TableIdent,
+        before: &TableMetadata,
+        after: &TableMetadata,
+    ) -> Result<Vec<Location>> {
+        let folders = folders_of(after).map_err(|error| error.with("table", ident))?;
+        // A table that has always been where it may not be made can still be written to.
+        if folders_of(before).is_ok_and(|before| before == folders) {
+            return Ok(Vec::new());
+        }
+        let folders = self
+            .checked_folders(after)
+            .map_err(|error| error.with("table", ident))?;
+        match self.neighbours(ident, &folders).await?.first() {
+            Some(neighbour) => Err(neighbour.refusal(ident)),
+            None => Ok(folders),
+        }
     }
 
     /// Makes the first metadata of a table that the change creates, and writes its file.
@@ -196,16 +216,16 @@ impl Inner {
             Ok(metadata) => metadata,
             Err(reason) => return Ok(Staging::Lost(reason)),
         };
-        let location = self
+        let folders = self
             .check_new_table(&metadata)
             .map_err(|error| error.with("table", ident))?;
-        if let Some(neighbour) = self.neighbour(&location).await? {
-            return Err(neighbour.refusal(ident, &location));
+        if let Some(neighbour) = self.neighbours(ident, &folders).await?.first() {
+            return Err(neighbour.refusal(ident));
         }
         let new = self.write_metadata(ident, metadata, None).await?;
         Ok(Staging::Ready(Box::new(Staged {
             ident: ident.clone(),
-            step: Step::Make { location, new },
+            step: Step::Make { folders, new },
         })))
     }
 
@@ -237,9 +257,9 @@ impl Inner {
         // Until COMMIT is sent a failure is certain: the database keeps nothing of the transaction.
         let before_commit = CommitFault::RolledBack;
         let mut write = self.database.begin().await.map_err(before_commit)?;
-        // Who makes a row takes this lock before any row's, as everybody does who changes the listing.
-        let makes = |one: &Staged| matches!(one.step, Step::Make { .. });
-        if staged.iter().any(makes) {
+        // Who takes a folder takes this lock before any row's, as everybody does who changes the
+        // listing.
+        if staged.iter().any(|one| one.step.takes_folders()) {
             write
                 .lock_listing(&self.name)
                 .await
@@ -251,9 +271,15 @@ impl Inner {
         for one in order {
             let done = match &one.step {
                 Step::Hold(base) => self.move_pointer(&mut write, base, None).await,
-                Step::Move { base, new } => self.move_pointer(&mut write, base, Some(new)).await,
-                Step::Make { location, new } => {
-                    self.make_row(&mut write, &one.ident, location, &new.pointer)
+                Step::Move { base, new, folders } => {
+                    match self.neighbour_in(&mut write, &one.ident, folders).await {
+                        Ok(None) => self.move_pointer(&mut write, base, Some(new)).await,
+                        Ok(Some(neighbour)) => Err(refused(neighbour.refusal(&one.ident))),
+                        Err(fault) => Err(fault),
+                    }
+                }
+                Step::Make { folders, new } => {
+                    self.make_row(&mut write, &one.ident, folders, &new.pointer)
                         .await
                 }
             };
@@ -303,20 +329,16 @@ impl Inner {
         &self,
         write: &mut Write<'_>,
         ident: &TableIdent,
-        location: &Location,
+        folders: &[Location],
         pointer: &str,
     ) -> Result<Option<ConflictReason>, Fault> {
-        let other = |error| Fault {
-            cause: Cause::Other,
-            error,
-        };
-        match self.insert_in(write, ident, location, pointer).await? {
+        match self.insert_in(write, ident, folders, pointer).await? {
             Inserted::Yes => Ok(None),
             Inserted::NameTaken => Ok(Some(ConflictReason::Requirement(
                 "table already exists".to_string(),
             ))),
-            Inserted::NoNamespace => Err(other(self.no_such_namespace(ident.namespace()).await)),
-            Inserted::FolderTaken(error) => Err(other(error)),
+            Inserted::NoNamespace => Err(refused(self.no_such_namespace(ident.namespace()).await)),
+            Inserted::FolderTaken(error) => Err(refused(error)),
         }
     }
 
@@ -329,7 +351,7 @@ impl Inner {
                     tables.push(base);
                     continue;
                 }
-                Step::Move { base, new } => (Some(base), new),
+                Step::Move { base, new, .. } => (Some(base), new),
                 Step::Make { new, .. } => (None, new),
             };
             self.cache.put(&pointer, &metadata);
@@ -342,7 +364,7 @@ impl Inner {
             );
             if let Some(base) = base {
                 self.cache.remove(base.metadata_location());
-                purge::remove_old_metadata(&base, &table).await;
+                purge::remove_old_metadata(&base, &table, &self.warehouse).await;
             }
             tables.push(table);
         }
@@ -357,72 +379,132 @@ impl Inner {
     }
 }
 
+fn refused(error: Error) -> Fault {
+    Fault {
+        cause: Cause::Other,
+        error,
+    }
+}
+
+/// Refuses to make another table of a table: whoever reads or drops it by its UUID would not find it
+/// any more. Tables of format version 1 may have none, and get one.
+fn check_identity(before: &TableMetadata, after: &TableMetadata) -> Result<()> {
+    if before.uuid() == after.uuid() || before.uuid().is_nil() {
+        return Ok(());
+    }
+    Err(Error::invalid("the UUID of a table cannot be changed")
+        .with("uuid", before.uuid())
+        .with("asked for", after.uuid())
+        .help("leave assign-uuid out of changes of tables that exist"))
+}
+
 fn key(ident: &TableIdent) -> (String, &str) {
     (joined(ident.namespace()), ident.name())
 }
 
-/// Whether a snapshot was numbered before another one took its number.
-///
-/// A requirement on one branch does not notice a commit to another branch, but sequence numbers and
-/// row ids are the table's: planned on an older head, they are taken. Planning again helps.
-fn stale_snapshot(updates: &[TableUpdate], metadata: &TableMetadata) -> Option<ConflictReason> {
-    let mut last = metadata.last_sequence_number();
-    let mut next_row = metadata.next_row_id();
-    let mut version = metadata.format_version();
-    for update in updates {
-        match update {
-            TableUpdate::UpgradeFormatVersion { format_version } => version = *format_version,
-            TableUpdate::AddSnapshot { snapshot } => {
-                let number = snapshot.sequence_number();
-                // One without a parent has no older rows that its deletes could meet, so that two
-                // replacements of a table may have one number. Going back is never possible.
-                let taken = match snapshot.parent_snapshot_id() {
-                    Some(_) => number <= last,
-                    None => number < last,
-                };
-                if version != FormatVersion::V1 && taken {
-                    return Some(ConflictReason::Requirement(format!(
-                        "snapshot {} has the sequence number {number}, and the table is at {last}",
-                        snapshot.snapshot_id()
-                    )));
-                }
-                last = last.max(number);
-                if let (FormatVersion::V3, Some((first, added))) = (version, snapshot.row_range()) {
-                    if first < next_row {
-                        return Some(ConflictReason::Requirement(format!(
-                            "snapshot {} starts at row id {first}, and the table is at {next_row}",
-                            snapshot.snapshot_id()
-                        )));
-                    }
-                    next_row = first.saturating_add(added);
-                }
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use berglake_format::commit::{Committer, Operation, PlannedChange, Transaction};
+    use berglake_format::snapshot::{Append, RowDelta};
+    use berglake_format::storage::Storage;
+    use berglake_format::write::WrittenFile;
+    use berglake_format::{Environment, NamespaceIdent};
+    use iceberg::spec::{
+        DataContentType, DataFileBuilder, DataFileFormat, FormatVersion, NestedField,
+        PrimitiveType, Schema, Struct, Type,
+    };
+
+    use super::*;
+    use crate::{Catalog, NewTable, SqlCatalog, SqlCatalogConfig};
+
+    fn file(folder: &str, name: &str, content: DataContentType) -> DataFileBuilder {
+        let mut builder = DataFileBuilder::default();
+        builder
+            .content(content)
+            .file_path(format!("{folder}/data/{name}"))
+            .file_format(DataFileFormat::Parquet)
+            .partition(Struct::empty())
+            .partition_spec_id(0)
+            .record_count(1)
+            .file_size_in_bytes(100);
+        builder
+    }
+
+    fn written(builder: &DataFileBuilder) -> Vec<WrittenFile> {
+        let file = builder.build().unwrap();
+        vec![WrittenFile { file, spec_id: 0 }]
+    }
+
+    /// Replaces a row as an upsert does. Another engine upgrades the table after the first plan.
+    struct Replace<'a>(&'a SqlCatalog, AtomicBool);
+
+    #[async_trait]
+    impl Operation for Replace<'_> {
+        async fn plan(&self, base: &Table) -> Result<Option<PlannedChange>> {
+            let folder = base.metadata().location();
+            let mut delete = file(folder, "deletes", DataContentType::PositionDeletes);
+            delete.referenced_data_file(Some(format!("{folder}/data/a")));
+            if base.metadata().format_version() >= FormatVersion::V3 {
+                delete.file_format(DataFileFormat::Puffin);
+                delete.content_offset(Some(4));
+                delete.content_size_in_bytes(Some(40));
             }
-            _ => {}
+            let delta = RowDelta {
+                base: base.metadata().current_snapshot_id(),
+                data_files: written(&file(folder, "new", DataContentType::Data)),
+                delete_files: written(&delete),
+                ..RowDelta::default()
+            };
+            let planned = delta.plan(base).await?;
+            if !self.1.swap(true, Ordering::SeqCst) {
+                let upgrade = TableChange {
+                    ident: base.ident().clone(),
+                    requirements: Vec::new(),
+                    updates: vec![TableUpdate::UpgradeFormatVersion {
+                        format_version: FormatVersion::V3,
+                    }],
+                };
+                let outcome = self.0.commit(vec![upgrade]).await?;
+                assert!(matches!(outcome, CommitOutcome::Committed(_)));
+            }
+            Ok(planned)
         }
     }
-    None
-}
 
-/// Whether a snapshot brings position delete files to a table that has deletion vectors only.
-///
-/// It was planned before the table's format version was raised, which a check of a ref does not
-/// notice. Planning again helps. Writers say in the summary what they add; one that does not is not
-/// noticed here.
-fn old_deletes(updates: &[TableUpdate], after: &TableMetadata) -> Option<ConflictReason> {
-    if after.format_version() < FormatVersion::V3 {
-        return None;
-    }
-    updates.iter().find_map(|update| {
-        let TableUpdate::AddSnapshot { snapshot } = update else {
-            return None;
+    #[tokio::test]
+    async fn an_upgrade_during_an_upsert_has_it_planned_again_in_the_new_form() {
+        let warehouse = Location::parse("memory:///wh").unwrap();
+        let config = SqlCatalogConfig::new("lake", "sqlite::memory:", warehouse);
+        let catalog = SqlCatalog::open(config, Storage::default(), Environment::default());
+        let catalog = catalog.await.unwrap();
+        let namespace = NamespaceIdent::new("n".to_string());
+        let created = catalog.create_namespace(&namespace, HashMap::new()).await;
+        created.unwrap();
+        let id = NestedField::required(1, "id", Type::Primitive(PrimitiveType::Long));
+        let schema = Schema::builder().with_fields([Arc::new(id)]).build();
+        let ident = TableIdent::new(namespace, "t".to_string());
+        let new = NewTable::new(ident.clone(), schema.unwrap());
+        let table = catalog.create_table(new).await.unwrap();
+        let first = file(table.metadata().location(), "a", DataContentType::Data);
+        let append = Append {
+            files: written(&first),
+            ..Append::default()
         };
-        let summary = &snapshot.summary().additional_properties;
-        let added = summary.get("added-position-delete-files")?;
-        (added.trim() != "0").then(|| {
-            ConflictReason::Requirement(format!(
-                "snapshot {} adds {added} position delete files, and a table of format version 3 takes deletion vectors",
-                snapshot.snapshot_id()
-            ))
-        })
-    })
+        let first = Transaction::new(&catalog).step(ident.clone(), append);
+        first.commit().await.unwrap();
+
+        let replace = Replace(&catalog, AtomicBool::new(false));
+        let replaced = Transaction::new(&catalog).step(ident, replace);
+        let applied = replaced.commit().await.unwrap();
+        let head = applied.first().unwrap().table();
+        assert_eq!(head.metadata().format_version(), FormatVersion::V3);
+        let summary = head.current_snapshot().unwrap().summary();
+        let added = |what: &str| summary.additional_properties.get(what).map(String::as_str);
+        assert_eq!(added("added-dvs"), Some("1"));
+        assert_eq!(added("added-position-delete-files"), None);
+    }
 }

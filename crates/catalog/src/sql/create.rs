@@ -49,7 +49,7 @@ const REPLACE: &str = "UPDATE iceberg_tables
 /// A table that is to be created, checked.
 struct Draft {
     metadata: TableMetadata,
-    location: Location,
+    folders: Vec<Location>,
 }
 
 impl Inner {
@@ -57,10 +57,10 @@ impl Inner {
         let ident = table.ident.clone();
         let mut attempts = 0;
         loop {
-            let Draft { metadata, location } = self.draft(&table).await?;
+            let Draft { metadata, folders } = self.draft(&table).await?;
             let pointer =
                 metadata_file::write(&self.storage, &self.environment, &metadata, None).await?;
-            let refusal = match self.insert(&ident, &location, &pointer).await {
+            let refusal = match self.insert(&ident, &folders, &pointer).await {
                 Ok(Inserted::Yes) => {
                     failpoint::hit(failpoint::TABLE_CREATED);
                     return Ok(self.created(ident, metadata, &pointer));
@@ -119,26 +119,26 @@ impl Inner {
         .build()
         .map_err(|error| does_not_fit(ident, error))?
         .metadata;
-        self.check_new_table(&metadata)
+        let folders = self
+            .check_new_table(&metadata)
             .map_err(|error| error.with("table", ident))?;
-        if let Some(neighbour) = self.neighbour(&location).await? {
-            // The neighbour may be a table of this name that was created a moment ago.
+        if let Some(neighbour) = self.neighbours(ident, &folders).await?.first() {
+            // A table of this name may have been created a moment ago.
             if self.name_taken(ident).await? {
                 return Err(self.exists(ident));
             }
-            return Err(neighbour.refusal(ident, &location));
+            return Err(neighbour.refusal(ident));
         }
-        Ok(Draft { metadata, location })
+        Ok(Draft { metadata, folders })
     }
 
-    /// Checks what a new table is made of, and gives its folder.
-    pub(super) fn check_new_table(&self, metadata: &TableMetadata) -> Result<Location> {
-        let location = Location::parse(metadata.location())?;
-        self.inside_warehouse(&location)?;
+    /// Checks what a new table is made of, and gives its folders.
+    pub(super) fn check_new_table(&self, metadata: &TableMetadata) -> Result<Vec<Location>> {
+        let folders = self.checked_folders(metadata)?;
         check_decimals(metadata.current_schema())?;
         // A table that could never be filled is refused before it exists.
         check_partitioning(metadata.default_partition_spec(), metadata.current_schema())?;
-        Ok(location)
+        Ok(folders)
     }
 
     pub(super) async fn register_table(
@@ -155,14 +155,15 @@ impl Inner {
         let metadata = metadata_file::read(&self.storage, &pointer)
             .await
             .map_err(|error| error.with("table", ident))?;
-        let location = Location::parse(metadata.location())
+        let folders = self
+            .checked_folders(&metadata)
             .map_err(|error| error.with("table", ident).with("path", &pointer))?;
         if let Some(current) = current {
             return self
-                .replace(ident, &current, metadata, &location, &pointer)
+                .replace(ident, &current, metadata, &folders, &pointer)
                 .await;
         }
-        match self.insert(ident, &location, &pointer).await? {
+        match self.insert(ident, &folders, &pointer).await? {
             Inserted::Yes => Ok(self.created(ident.clone(), metadata, &pointer)),
             Inserted::NameTaken => Err(self.exists(ident)),
             Inserted::NoNamespace => Err(self.no_such_namespace(ident.namespace()).await),
@@ -188,16 +189,16 @@ impl Inner {
         ident: &TableIdent,
         current: &str,
         metadata: TableMetadata,
-        location: &Location,
+        folders: &[Location],
         pointer: &str,
     ) -> Result<Table> {
         check_length("metadata location", pointer, schema::MAX_VALUE)?;
         let namespace = joined(ident.namespace());
         let mut write = self.database.begin().await?;
         write.lock_listing(&self.name).await?;
-        if let Some(neighbour) = self.neighbour_of(&mut write, ident, location).await? {
+        if let Some(neighbour) = self.neighbour_in(&mut write, ident, folders).await? {
             write.rollback().await;
-            return Err(neighbour.refusal(ident, location));
+            return Err(neighbour.refusal(ident));
         }
         let row = [
             self.name.as_str(),
@@ -269,12 +270,12 @@ impl Inner {
         .help("drop it first, or choose another name")
     }
 
-    /// Makes the row, if name and folder are free and the namespace exists.
+    /// Makes the row, if name and folders are free and the namespace exists.
     pub(super) async fn insert_in(
         &self,
         write: &mut Write<'_>,
         ident: &TableIdent,
-        location: &Location,
+        folders: &[Location],
         pointer: &str,
     ) -> Result<Inserted, Fault> {
         if !self.namespace_exists_in(write, ident.namespace()).await? {
@@ -283,14 +284,14 @@ impl Inner {
         let sql = if self.typed { INSERT } else { INSERT_UNTYPED };
         // The name is claimed first: of two creations of one name the later must learn that the
         // table exists, not that its folder is taken.
-        let neighbour = self.neighbour_in(write, location).await?;
+        let neighbour = self.neighbour_in(write, ident, folders).await?;
         let namespace = joined(ident.namespace());
         let row = [self.name.as_str(), &namespace, ident.name(), pointer];
         if write.execute(sql, &row).await? == 0 {
             return Ok(Inserted::NameTaken);
         }
         Ok(match neighbour {
-            Some(neighbour) => Inserted::FolderTaken(neighbour.refusal(ident, location)),
+            Some(neighbour) => Inserted::FolderTaken(neighbour.refusal(ident)),
             None => Inserted::Yes,
         })
     }
@@ -299,13 +300,13 @@ impl Inner {
     async fn insert(
         &self,
         ident: &TableIdent,
-        location: &Location,
+        folders: &[Location],
         pointer: &str,
     ) -> Result<Inserted> {
         check_length("metadata location", pointer, schema::MAX_VALUE)?;
         let mut write = self.database.begin().await?;
         write.lock_listing(&self.name).await?;
-        match self.insert_in(&mut write, ident, location, pointer).await? {
+        match self.insert_in(&mut write, ident, folders, pointer).await? {
             Inserted::Yes => {}
             refused => {
                 write.rollback().await;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, Result};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
 use sqlx::query::Query;
@@ -14,6 +16,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::SqlCatalogConfig;
 use super::fault::{Cause, CommitFault, Dialect, Fault, commit_fault, fault};
+use super::session::{Session, with_limits};
 
 /// A row: its columns as text.
 pub(super) type Row = Vec<Option<String>>;
@@ -29,6 +32,8 @@ pub(super) struct Database {
     place: String,
     /// SQLite has one writer at a time and its lock is polled; those of this program queue here.
     gate: Arc<Mutex<()>>,
+    /// How long PostgreSQL may take for an answer.
+    answer_timeout: Duration,
 }
 
 impl fmt::Debug for Database {
@@ -94,6 +99,7 @@ impl Database {
             pool: Pool::Sqlite(pool),
             place,
             gate: Arc::default(),
+            answer_timeout: config.answer_timeout,
         })
     }
 
@@ -103,7 +109,7 @@ impl Database {
             Error::invalid("the catalog's PostgreSQL URI is not valid")
                 .help("write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded")
         })?;
-        let options = options
+        let options = with_limits(options, config.answer_timeout)
             .application_name("berglake")
             .disable_statement_logging();
         let place = format!(
@@ -128,12 +134,25 @@ impl Database {
             pool: Pool::Postgres(pool),
             place,
             gate: Arc::default(),
+            answer_timeout: config.answer_timeout,
         })
     }
 
     /// The database without credentials.
     pub(super) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// The files of the database, where it is one of files.
+    pub(super) fn files(&self) -> Vec<Location> {
+        let path = match self.place.strip_prefix("sqlite:") {
+            None | Some(":memory:") => return Vec::new(),
+            Some(path) => path,
+        };
+        ["", "-journal", "-wal", "-shm"]
+            .iter()
+            .filter_map(|suffix| Location::from_path(Path::new(&format!("{path}{suffix}"))).ok())
+            .collect()
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -163,10 +182,13 @@ impl Database {
                 let rows = bound::<Sqlite>(sql, values).fetch_all(pool).await;
                 rows.and_then(|rows| rows.iter().map(texts).collect())
             }
-            Pool::Postgres(pool) => {
-                let rows = bound::<Postgres>(sql, values).fetch_all(pool).await;
-                rows.and_then(|rows| rows.iter().map(texts).collect())
-            }
+            Pool::Postgres(pool) => match Session::acquire(pool, self.answer_timeout).await {
+                Ok(mut session) => {
+                    let rows = session.fetch(bound::<Postgres>(sql, values)).await;
+                    rows.and_then(|rows| rows.iter().map(texts).collect())
+                }
+                Err(error) => Err(error),
+            },
         }
         .map_err(|error| self.fault(error))
     }
@@ -184,7 +206,7 @@ impl Database {
                 (Inner::Sqlite(inner), Some(gate))
             }
             Pool::Postgres(pool) => {
-                let begun = pool.begin().await;
+                let begun = Session::begin(pool, self.answer_timeout).await;
                 let inner = begun.map_err(|error| self.fault(error))?;
                 (Inner::Postgres(inner), None)
             }
@@ -199,7 +221,7 @@ impl Database {
 
 enum Inner {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(Session),
 }
 
 /// A transaction that writes.
@@ -217,8 +239,8 @@ impl Write<'_> {
                 .execute(&mut **inner)
                 .await
                 .map(|done| done.rows_affected()),
-            Inner::Postgres(inner) => bound::<Postgres>(sql, values)
-                .execute(&mut **inner)
+            Inner::Postgres(inner) => inner
+                .execute(bound::<Postgres>(sql, values))
                 .await
                 .map(|done| done.rows_affected()),
         }
@@ -233,7 +255,7 @@ impl Write<'_> {
                 rows.and_then(|rows| rows.iter().map(texts).collect())
             }
             Inner::Postgres(inner) => {
-                let rows = bound::<Postgres>(sql, values).fetch_all(&mut **inner).await;
+                let rows = inner.fetch(bound::<Postgres>(sql, values)).await;
                 rows.and_then(|rows| rows.iter().map(texts).collect())
             }
         }
@@ -259,7 +281,7 @@ impl Write<'_> {
         let (dialect, place) = (self.database.dialect(), self.database.place());
         match self.inner {
             Inner::Sqlite(inner) => inner.commit().await,
-            Inner::Postgres(inner) => inner.commit().await,
+            Inner::Postgres(inner) => inner.end("COMMIT").await,
         }
         .map_err(|error| commit_fault(dialect, place, error))
     }
@@ -268,7 +290,7 @@ impl Write<'_> {
     pub(super) async fn rollback(self) {
         let result = match self.inner {
             Inner::Sqlite(inner) => inner.rollback().await,
-            Inner::Postgres(inner) => inner.rollback().await,
+            Inner::Postgres(inner) => inner.end("ROLLBACK").await,
         };
         if let Err(error) = result {
             tracing::debug!(%error, "a transaction was given up with its connection");

@@ -71,6 +71,11 @@ pub(super) fn fault(dialect: Dialect, place: &str, error: sqlx::Error) -> Fault 
         (sqlx::Error::Database(database), Dialect::Postgres) => {
             postgres(database.code().as_deref().unwrap_or_default())
         }
+        (sqlx::Error::Io(io), Dialect::Postgres) if io.kind() == std::io::ErrorKind::TimedOut => (
+            ErrorKind::Unavailable,
+            "the PostgreSQL server of the catalog did not answer in time",
+            "check that it runs and can be reached, then try again",
+        ),
         (sqlx::Error::Io(_), Dialect::Postgres) => (
             ErrorKind::Unavailable,
             "the PostgreSQL server of the catalog cannot be reached",
@@ -217,6 +222,16 @@ fn postgres(code: &str) -> (ErrorKind, &'static str, &'static str) {
             ErrorKind::Conflict,
             "another transaction of the catalog's database came first",
             "try again",
+        ),
+        "55P03" => (
+            ErrorKind::Unavailable,
+            "another program holds a lock in the catalog's database",
+            "try again; pg_locks and pg_stat_activity of the database say which program",
+        ),
+        "57014" => (
+            ErrorKind::Unavailable,
+            "the PostgreSQL server of the catalog did not finish in time",
+            "the database is overloaded or waits for something; see pg_stat_activity, then try again",
         ),
         "53300" => (
             ErrorKind::Unavailable,

@@ -10,6 +10,7 @@ mod migrate;
 mod namespaces;
 mod overlap;
 mod schema;
+mod session;
 mod tables;
 
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ use berglake_format::{
 use iceberg::spec::TableMetadata;
 use tokio::sync::Mutex;
 
-use crate::{Catalog, NewTable};
+use crate::{Catalog, NewTable, Purged};
 use cache::MetadataCache;
 use database::{Database, Row};
 pub use journal::{AuditRecord, Journal, MetricsReport};
@@ -48,6 +49,10 @@ pub struct SqlCatalogConfig {
     pub busy_timeout: Duration,
     /// How long a connection is waited for; 10 s where nothing is said.
     pub connect_timeout: Duration,
+    /// How long PostgreSQL may take for one statement, before it is given up; 30 s where nothing is
+    /// said. A lock is waited for two thirds of it, and a program that stands still within a transaction
+    /// loses that, and its locks, after half of it.
+    pub answer_timeout: Duration,
     /// How much parsed table metadata is kept in memory; 64 MiB where nothing is said.
     pub metadata_cache_bytes: usize,
 }
@@ -62,6 +67,7 @@ impl SqlCatalogConfig {
             max_connections: 8,
             busy_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(30),
             metadata_cache_bytes: 64 << 20,
         }
     }
@@ -174,6 +180,15 @@ impl SqlCatalog {
         metadata_location: &str,
     ) -> Result<Table> {
         self.0.register_table(ident, metadata_location, true).await
+    }
+
+    /// Drops a table with its files, and says which of these are still there. Whenever this succeeds
+    /// the table is gone, so that it must not be called again for what is left.
+    ///
+    /// # Errors
+    /// As [`drop_table`](Catalog::drop_table).
+    pub async fn purge_table(&self, ident: &TableIdent) -> Result<Purged> {
+        self.0.purge_table(ident).await
     }
 
     /// Where the table's metadata is now; none if there is no such table. It changes with each commit.
@@ -406,7 +421,7 @@ impl Catalog for SqlCatalog {
 
     async fn drop_table(&self, ident: &TableIdent, purge: bool) -> Result<()> {
         if purge {
-            self.0.purge_table(ident).await
+            self.0.purge_table(ident).await.map(drop)
         } else {
             self.0.drop_table(ident).await
         }

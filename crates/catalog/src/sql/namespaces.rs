@@ -135,6 +135,7 @@ impl Inner {
         let mut write = self.database.begin().await?;
         write.lock_listing(&self.name).await?;
         if self.namespace_exists_in(&mut write, namespace).await? {
+            write.rollback().await;
             return Err(exists());
         }
         for (key, value) in &properties {
@@ -232,6 +233,7 @@ impl Inner {
             } else {
                 format!("namespace {inside}")
             };
+            write.rollback().await;
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!("the namespace {name} is not empty"),

@@ -1,9 +1,14 @@
 //! No two tables in one folder: purging or cleaning one would destroy the other.
+//!
+//! What a table takes for itself is known from its metadata. Of the others the store knows where
+//! their metadata files are, and no more: a table whose `write.metadata.path` leads out of its folder
+//! is seen where that leads.
 
 use std::collections::HashMap;
 
 use berglake_format::storage::{Location, StoreRoot};
 use berglake_format::{Error, NamespaceIdent, Result, TableIdent};
+use iceberg::spec::TableMetadata;
 
 use super::database::{Row, Write};
 use super::fault::Fault;
@@ -49,60 +54,116 @@ impl Search {
     fn pick(&self, rows: Vec<Row>) -> impl Iterator<Item = Neighbour> {
         rows.into_iter().filter_map(|row| {
             let mut columns = row.into_iter().flatten();
-            let name = format!("{}.{}", columns.next()?, columns.next()?);
+            let (namespace, name) = (columns.next()?, columns.next()?);
             let folder = folder_of(&columns.next()?)?;
-            (folder.is_within(&self.location) || self.location.is_within(&folder))
-                .then_some(Neighbour { name, folder })
+            let touches = folder.is_within(&self.location) || self.location.is_within(&folder);
+            touches.then(|| Neighbour {
+                namespace,
+                name,
+                folder,
+                wanted: self.location.clone(),
+            })
         })
     }
 }
 
-/// A table whose folder touches another's.
+/// A table whose folder touches one that another wants.
 pub(super) struct Neighbour {
+    namespace: String,
     name: String,
     folder: Location,
+    wanted: Location,
 }
 
 impl Neighbour {
-    pub(super) fn refusal(&self, ident: &TableIdent, location: &Location) -> Error {
+    pub(super) fn refusal(&self, ident: &TableIdent) -> Error {
         Error::invalid("the location is already that of another table, inside it or around it")
             .with("table", ident)
-            .with("location", location)
-            .with("other table", &self.name)
+            .with("location", &self.wanted)
+            .with("other table", format!("{}.{}", self.namespace, self.name))
             .with("its location", &self.folder)
-            .help("give each table a folder of its own")
+            .help(
+                "give each table a folder of its own, write.data.path and write.metadata.path \
+                 included",
+            )
+    }
+
+    /// Names may hold dots, so that namespace and name are compared one by one.
+    fn is(&self, ident: &TableIdent) -> bool {
+        self.namespace == joined(ident.namespace()) && self.name == ident.name()
+    }
+
+    pub(super) fn into_folder(self) -> Location {
+        self.folder
     }
 }
 
+/// The folders that a table takes for itself: its own, and those for data and metadata where its
+/// properties lead out of that.
+pub(super) fn folders_of(metadata: &TableMetadata) -> Result<Vec<Location>> {
+    let own = Location::parse(metadata.location())?;
+    let mut folders = vec![own.clone()];
+    for property in ["write.data.path", "write.metadata.path"] {
+        let Some(path) = metadata.properties().get(property) else {
+            continue;
+        };
+        let parsed = Location::parse(path).map_err(|error| error.with("property", property))?;
+        if parsed.is_within(&own) {
+            continue;
+        }
+        // Others see the table by its metadata files, and take for its folder what holds theirs.
+        let seen = match property {
+            "write.metadata.path" => folder_of(&parsed.join("file").to_string()),
+            _ => None,
+        };
+        folders.push(seen.unwrap_or(parsed));
+    }
+    Ok(folders)
+}
+
 impl Inner {
-    pub(super) async fn neighbour(&self, location: &Location) -> Result<Option<Neighbour>> {
-        let search = Search::new(&self.name, location);
-        let rows = self.database.fetch(&search.sql, &search.values()).await?;
-        Ok(search.pick(rows).next())
+    /// The folders that a table of this metadata takes, all of them in the warehouse.
+    pub(super) fn checked_folders(&self, metadata: &TableMetadata) -> Result<Vec<Location>> {
+        let folders = folders_of(metadata)?;
+        for folder in &folders {
+            self.inside_warehouse(folder)?;
+        }
+        Ok(folders)
     }
 
+    /// The tables whose folders touch one of these, other than the one that is named.
+    pub(super) async fn neighbours(
+        &self,
+        ident: &TableIdent,
+        folders: &[Location],
+    ) -> Result<Vec<Neighbour>> {
+        let mut found = Vec::new();
+        for search in self.searches(folders) {
+            let rows = self.database.fetch(&search.sql, &search.values()).await?;
+            found.extend(search.pick(rows).filter(|one| !one.is(ident)));
+        }
+        Ok(found)
+    }
+
+    /// One of the tables whose folders touch one of these, other than the one that is named, as the
+    /// transaction sees it.
     pub(super) async fn neighbour_in(
         &self,
         write: &mut Write<'_>,
-        location: &Location,
+        ident: &TableIdent,
+        folders: &[Location],
     ) -> Result<Option<Neighbour>, Fault> {
-        let search = Search::new(&self.name, location);
-        let rows = write.fetch(&search.sql, &search.values()).await?;
-        Ok(search.pick(rows).next())
+        for search in self.searches(folders) {
+            let rows = write.fetch(&search.sql, &search.values()).await?;
+            if let Some(found) = search.pick(rows).find(|one| !one.is(ident)) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
-    /// A table whose folder touches the location, other than the one that is named.
-    pub(super) async fn neighbour_of(
-        &self,
-        write: &mut Write<'_>,
-        ident: &TableIdent,
-        location: &Location,
-    ) -> Result<Option<Neighbour>, Fault> {
-        let search = Search::new(&self.name, location);
-        let rows = write.fetch(&search.sql, &search.values()).await?;
-        let own = format!("{}.{}", joined(ident.namespace()), ident.name());
-        let mut neighbours = search.pick(rows);
-        Ok(neighbours.find(|neighbour| neighbour.name != own))
+    fn searches(&self, folders: &[Location]) -> impl Iterator<Item = Search> {
+        folders.iter().map(|folder| Search::new(&self.name, folder))
     }
 
     /// The folder that a table gets where none is given.
@@ -111,7 +172,8 @@ impl Inner {
         let properties = self.load_namespace(namespace).await?;
         let folder = self.namespace_location(namespace, &properties)?;
         let location = folder.join(ident.name());
-        if self.neighbour(&location).await?.is_none() {
+        let taken = std::slice::from_ref(&location);
+        if self.neighbours(ident, taken).await?.is_empty() {
             return Ok(location);
         }
         // A renamed table keeps its folder, and so may hold the one that its old name stands for.

@@ -1,10 +1,13 @@
 //! Listing, dropping and renaming tables.
 
+use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, NamespaceIdent, Result, TableIdent};
 
 use super::fault::{Cause, CommitFault};
+use super::overlap::{Neighbour, folders_of};
 use super::{Inner, check_length, joined, schema};
-use crate::{names, purge};
+use crate::purge::Bounds;
+use crate::{Purged, names, purge};
 
 /// How often a purge starts again because a commit came between its look and its drop.
 const PURGE_ATTEMPTS: usize = 10;
@@ -51,12 +54,22 @@ impl Inner {
         Ok(write.commit().await?)
     }
 
-    /// Drops the row first and the files after it, so that no row ever names files that are gone.
-    pub(super) async fn purge_table(&self, ident: &TableIdent) -> Result<()> {
+    /// Drops the row first and the files after it, so that no row ever names files that are gone. Once
+    /// the row is gone nothing is an error any more.
+    pub(super) async fn purge_table(&self, ident: &TableIdent) -> Result<Purged> {
         let namespace = joined(ident.namespace());
         for _ in 0..PURGE_ATTEMPTS {
             let table = self.load(ident).await?;
-            let files = purge::files_of(&table).await?;
+            // Tables that other programs or older versions made may lie in each other.
+            let folders = folders_of(table.metadata())?;
+            let inside = |other: &Location| folders.iter().any(|own| other.is_within(own));
+            let others = self.neighbours(ident, &folders).await?.into_iter();
+            let others = others.map(Neighbour::into_folder).filter(inside);
+            let bounds = Bounds {
+                warehouse: &self.warehouse,
+                others: others.chain(self.database.files()).collect(),
+            };
+            let files = purge::files_of(&table, &bounds).await?;
             let mut write = self.database.begin().await?;
             write.lock_listing(&self.name).await?;
             // Only at the head whose files were listed: a commit meanwhile would leave its own.
@@ -83,7 +96,7 @@ impl Inner {
                 Err(fault) => return Err(Error::from(fault).with("table", ident)),
             }
             self.cache.remove(table.metadata_location());
-            return purge::delete(&table, files).await;
+            return Ok(purge::delete(&table, files).await);
         }
         Err(Error::new(
             ErrorKind::Conflict,

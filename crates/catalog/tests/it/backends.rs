@@ -1,13 +1,19 @@
 //! The suites on each store.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
-use berglake_catalog::{SqlCatalog, SqlCatalogConfig};
+use berglake_catalog::{Catalog, SqlCatalog, SqlCatalogConfig};
+use berglake_format::commit::{CommitOutcome, Committer};
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{Environment, ErrorKind};
+use sqlx::{Connection, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::served::Served;
-use crate::support::{open, sqlite};
+use crate::support::*;
 use crate::{conformance, races, server};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,6 +131,99 @@ async fn postgres_open_twice_survives_races() {
     let name = unique();
     let first = on_postgres(&name, folder.path()).await;
     races::suite([first, on_postgres(&name, folder.path()).await]).await;
+}
+
+/// A wire to PostgreSQL that falls silent when it has carried a COMMIT: the server hears it, and its
+/// answer never comes.
+async fn silent_after_commit(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let server = TcpStream::connect(server).await.unwrap();
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let answers = tokio::spawn(async move {
+                    tokio::io::copy(&mut from_server, &mut to_client).await.ok();
+                });
+                let mut bytes = vec![0; 1 << 16];
+                loop {
+                    let read = from_client.read(&mut bytes).await.unwrap_or(0);
+                    if read == 0 {
+                        return;
+                    }
+                    let silent = bytes[..read].windows(6).any(|word| word == b"COMMIT");
+                    if silent {
+                        answers.abort();
+                    }
+                    to_server.write_all(&bytes[..read]).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+/// The same catalog, with little patience, at another address.
+async fn impatient_on_postgres(
+    name: &str,
+    folder: &Path,
+    address: Option<SocketAddr>,
+) -> SqlCatalog {
+    let mut uri = url::Url::parse(&postgres()).unwrap();
+    if let Some(address) = address {
+        uri.set_host(Some(&address.ip().to_string())).unwrap();
+        uri.set_port(Some(address.port())).unwrap();
+    }
+    let warehouse = Location::from_path(&folder.join("warehouse")).unwrap();
+    let config = SqlCatalogConfig {
+        answer_timeout: Duration::from_secs(3),
+        ..SqlCatalogConfig::new(name, uri.as_str(), warehouse)
+    };
+    SqlCatalog::open(config, Storage::default(), Environment::default())
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: set BERGLAKE_TEST_POSTGRES and run with --include-ignored"]
+async fn a_commit_that_postgres_never_answers_is_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique();
+    let direct = on_postgres(&name, folder.path()).await;
+    with_tables(&direct).await;
+    let uri = url::Url::parse(&postgres()).unwrap();
+    let server = uri.socket_addrs(|| Some(5432)).unwrap()[0];
+    let wire = silent_after_commit(server).await;
+    let catalog = impatient_on_postgres(&name, folder.path(), Some(wire)).await;
+    let base = catalog.load(&ident("n", "a")).await.unwrap();
+    let change = set(base.ident(), &base, &[("x", "1")]);
+    let outcome = catalog.commit(vec![change]).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Unknown(_)), "{outcome:?}");
+    // The connection that fell silent is not used again.
+    let there = catalog.load(base.ident()).await.unwrap();
+    assert_eq!(there.metadata().properties()["x"], "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: set BERGLAKE_TEST_POSTGRES and run with --include-ignored"]
+async fn a_lock_that_somebody_keeps_in_postgres_is_not_waited_for_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique();
+    let catalog = impatient_on_postgres(&name, folder.path(), None).await;
+    with_tables(&catalog).await;
+    let mut other = PgConnection::connect(&postgres()).await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(hashtext('berglake'), hashtext($1))")
+        .bind(name)
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let error = catalog.create_table(table("n", "c")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.message().contains("holds a lock"), "{error}");
+    other.close().await.unwrap();
+    catalog.create_table(table("n", "c")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,8 @@ use iceberg::spec::{
 };
 use iceberg::{TableRequirement, TableUpdate};
 
-use crate::creations;
 use crate::support::*;
+use crate::{creations, folders};
 
 /// Runs the whole suite on an empty catalog.
 pub async fn suite(catalog: &dyn Catalog) {
@@ -31,6 +31,7 @@ pub async fn suite(catalog: &dyn Catalog) {
     stale_snapshots(catalog).await;
     old_metadata(catalog).await;
     creations::by_commit(catalog).await;
+    folders::suite(catalog).await;
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {

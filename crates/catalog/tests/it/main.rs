@@ -10,6 +10,7 @@ mod backends;
 mod bridge;
 mod conformance;
 mod creations;
+mod folders;
 mod foreign;
 mod proxy;
 mod purge;
