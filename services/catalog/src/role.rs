@@ -43,6 +43,9 @@ impl Role for CatalogRole {
         context.gate.open(server.router());
         context.ready();
         context.watch_catalog(&catalog).await;
+        // Changes that are under way are still to be recorded.
+        context.gate.close();
+        server.drained().await;
         server.journal().flush().await;
         Ok(())
     }

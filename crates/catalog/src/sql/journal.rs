@@ -1,5 +1,7 @@
 //! Metrics reports and audit records: rows that are written beside the work and never hold it up.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use berglake_format::{Environment, Result, TableIdent};
@@ -8,8 +10,12 @@ use tokio::task::JoinHandle;
 
 use super::{SqlCatalog, joined};
 
-/// Entries that may wait to be written. What comes when as many wait is dropped and counted.
+/// Entries that may wait to be written. What comes when as many wait is dropped, and so is a report
+/// that comes when reports of so many bytes wait.
 const CAPACITY: usize = 4096;
+const CAPACITY_BYTES: usize = 16 << 20;
+/// The most characters of what an audit record is about.
+const MOST_OF_AN_OBJECT: usize = 4000;
 /// Entries that are written in one transaction.
 const BATCH: usize = 256;
 /// How long entries are gathered, so that a busy server writes few transactions.
@@ -72,6 +78,8 @@ enum Entry {
 #[derive(Debug)]
 pub struct Journal {
     sender: mpsc::Sender<Entry>,
+    /// The bytes of the reports that wait.
+    waiting: Arc<AtomicUsize>,
     catalog: SqlCatalog,
     task: JoinHandle<()>,
 }
@@ -91,12 +99,15 @@ impl Journal {
     pub async fn open(catalog: &SqlCatalog, keep: Duration) -> Result<Self> {
         catalog.0.database.migrate().await?;
         let (sender, receiver) = mpsc::channel(CAPACITY);
+        let waiting = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             catalog: catalog.clone(),
             keep,
+            waiting: waiting.clone(),
         };
         Ok(Self {
             sender,
+            waiting,
             catalog: catalog.clone(),
             task: tokio::spawn(writer.run(receiver)),
         })
@@ -104,18 +115,30 @@ impl Journal {
 
     /// Takes a report.
     pub fn report(&self, report: MetricsReport) {
-        self.put(Entry::Report(report));
+        let bytes = report.report.len();
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > CAPACITY_BYTES {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            tracing::warn!("the journal does not keep up: a report is dropped");
+            return;
+        }
+        if !self.put(Entry::Report(report)) {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Takes a record.
-    pub fn audit(&self, record: AuditRecord) {
+    pub fn audit(&self, mut record: AuditRecord) {
+        // What cannot be written need not wait.
+        record.object = cut(&record.object, MOST_OF_AN_OBJECT);
         self.put(Entry::Audit(record));
     }
 
-    fn put(&self, entry: Entry) {
-        if self.sender.try_send(entry).is_err() {
+    fn put(&self, entry: Entry) -> bool {
+        let taken = self.sender.try_send(entry).is_ok();
+        if !taken {
             tracing::warn!("the journal does not keep up: an entry is dropped");
         }
+        taken
     }
 
     /// Waits until all that was taken before is written or given up.
@@ -195,6 +218,7 @@ impl Journal {
 struct Writer {
     catalog: SqlCatalog,
     keep: Duration,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Writer {
@@ -236,9 +260,16 @@ impl Writer {
             tracing::warn!(%error, rows, "journal entries could not be written and are dropped");
         }
         for entry in entries {
-            if let Entry::Flush(done) = entry {
-                // Who does not wait any more needs no answer.
-                let _ = done.send(());
+            match entry {
+                Entry::Report(report) => {
+                    let bytes = report.report.len();
+                    self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+                }
+                Entry::Audit(_) => {}
+                Entry::Flush(done) => {
+                    // Who does not wait any more needs no answer.
+                    let _ = done.send(());
+                }
             }
         }
     }
@@ -274,7 +305,7 @@ impl Writer {
                         &cut(&record.request_id, 255),
                         &cut(&record.principal, 255),
                         &cut(&record.action, 255),
-                        &cut(&record.object, 4000),
+                        &record.object,
                         &record.status.to_string(),
                         record.error_type.as_deref().unwrap_or_default(),
                     ];

@@ -12,6 +12,7 @@ use std::time::Duration;
 use berglake_format::{Ids, SeededIds};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What goes wrong with one request.
@@ -58,6 +59,24 @@ struct Shared {
     upstream: SocketAddr,
     plan: Mutex<Plan>,
     seen: Mutex<Seen>,
+    /// The number of requests that are still to be delivered late.
+    late: watch::Sender<usize>,
+}
+
+/// A request that is still to be delivered, as long as this lives.
+struct OnItsWay<'a>(&'a Shared);
+
+impl<'a> OnItsWay<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.late.send_modify(|late| *late += 1);
+        Self(shared)
+    }
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.0.late.send_modify(|late| *late -= 1);
+    }
 }
 
 enum Plan {
@@ -100,6 +119,7 @@ impl Proxy {
             upstream,
             plan: Mutex::new(plan),
             seen: Mutex::default(),
+            late: watch::Sender::new(0),
         });
         let task = tokio::spawn({
             let shared = shared.clone();
@@ -122,6 +142,13 @@ impl Proxy {
 
     pub fn uri(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Waits until the server has answered whatever was delivered late, so that it cannot meet what
+    /// comes next.
+    pub async fn settle(&self) {
+        let mut late = self.shared.late.subscribe();
+        late.wait_for(|late| *late == 0).await.unwrap();
     }
 
     /// How often each fault was made.
@@ -172,6 +199,8 @@ impl Shared {
             }
             Some(Fault::LostRequest) => {}
             Some(Fault::Late) => {
+                // Counted before the client can notice, so that nobody settles too early.
+                let _on_its_way = OnItsWay::new(&self);
                 drop(client);
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 self.pass_on(&head, &body).await?;
@@ -184,7 +213,8 @@ impl Shared {
             }
             Some(Fault::Slow) => {
                 let answer = self.pass_on(&head, &body).await?;
-                tokio::time::sleep(Duration::from_secs(3)).await;
+                // The client closes when its time is up.
+                while client.read(&mut [0; 64]).await? > 0 {}
                 client.write_all(&answer).await?;
             }
             Some(Fault::Instead(status)) => {

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berglake_catalog::rest::server::ServerOptions;
 use berglake_catalog::rest::{RequestRetry, RestCatalog, RestCatalogConfig};
 use berglake_catalog::{Catalog, NewTable};
+use berglake_format::commit::faults::{self, FaultyCommitter};
 use berglake_format::commit::{
     CommitOutcome, Committer, ConflictReason, RetryPolicy, TableChange, Transaction,
 };
@@ -14,14 +16,16 @@ use berglake_format::{Environment, ErrorKind, Result, Secret};
 
 use crate::proxy::{self, Fault, Proxy};
 use crate::served::{Served, TOKEN};
+use crate::server::Server;
 use crate::support::*;
 
-/// Settings for tests: what is waited for is short.
+/// Settings for tests: waits between tries are short. No answer is given up that only takes its time on
+/// a busy machine.
 fn config(uri: &str) -> RestCatalogConfig {
     let location = Location::parse("memory:///nowhere").unwrap();
     RestCatalogConfig {
         token: Some(Secret::new(TOKEN)),
-        request_timeout: Duration::from_secs(2),
+        request_timeout: Duration::from_secs(30),
         retry: RequestRetry {
             min_wait: Duration::from_millis(5),
             max_wait: Duration::from_secs(1),
@@ -37,6 +41,21 @@ async fn try_connect(config: RestCatalogConfig) -> Result<RestCatalog> {
 
 async fn connect(uri: &str) -> RestCatalog {
     try_connect(config(uri)).await.unwrap()
+}
+
+/// A client that meets this fault: an answer that does not come is given up early.
+async fn connect_to(proxy: &Proxy, fault: Fault) -> RestCatalog {
+    let mut config = config(&proxy.uri());
+    if fault == Fault::Slow {
+        config.request_timeout = Duration::from_secs(2);
+    }
+    try_connect(config).await.unwrap()
+}
+
+/// The faults that a client notices by itself.
+fn noticed() -> Vec<Fault> {
+    let all = proxy::ALL.into_iter();
+    all.filter(|fault| *fault != Fault::Slow).collect()
 }
 
 fn patient() -> RetryPolicy {
@@ -66,8 +85,9 @@ async fn each_fault_of_the_network_leaves_each_append_exactly_once() {
     for (n, fault) in proxy::ALL.into_iter().enumerate() {
         // Twice the same, so that what is done about the first meets the second.
         let proxy = Proxy::with(served.address(), [fault, fault]).await;
-        let catalog = connect(&proxy.uri()).await;
+        let catalog = connect_to(&proxy, fault).await;
         append(&catalog, &at, &format!("{n:02}")).await;
+        proxy.settle().await;
         let made = proxy.faults();
         assert!(made.contains_key(&fault), "{fault:?} was not made");
         let table = direct.load(&at).await.unwrap();
@@ -87,7 +107,7 @@ async fn appends_of_many_writers_through_a_bad_network_are_all_there_once() {
             .create_table(table("n", &format!("seed{seed}")))
             .await
             .unwrap();
-        let faults = [&proxy::ALL[..], &[Fault::Instead(409)]].concat();
+        let faults = [&noticed()[..], &[Fault::Instead(409)]].concat();
         let proxy = Arc::new(Proxy::seeded(served.address(), seed, 2, &faults).await);
         let mut writers = Vec::new();
         for writer in 0..4 {
@@ -104,8 +124,7 @@ async fn appends_of_many_writers_through_a_bad_network_are_all_there_once() {
         }
         let made: usize = proxy.faults().values().sum();
         assert!(made >= 10, "seed {seed} made {made} faults");
-        // What was sent late has arrived by now.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        proxy.settle().await;
         let loaded = direct.load(&at).await.unwrap();
         let all: Vec<String> = (0..20).map(|i| format!("{}.{}", i / 5, i % 5)).collect();
         assert_eq!(tokens(&loaded), all, "seed {seed}: each once, none lost");
@@ -119,7 +138,7 @@ async fn tables_committed_together_through_a_bad_network_stay_together() {
     let served = Served::on_sqlite().await;
     let direct = connect(&served.uri()).await;
     with_tables(&direct).await;
-    let proxy = Proxy::seeded(served.address(), 7, 2, &proxy::ALL).await;
+    let proxy = Proxy::seeded(served.address(), 7, 2, &noticed()).await;
     let catalog = connect(&proxy.uri()).await;
     for round in 0..12 {
         let name = format!("{round:02}");
@@ -132,7 +151,7 @@ async fn tables_committed_together_through_a_bad_network_stay_together() {
             .unwrap();
     }
     assert!(!proxy.faults().is_empty());
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    proxy.settle().await;
     let all: Vec<String> = (0..12).map(|n| format!("{n:02}")).collect();
     for name in ["a", "b"] {
         let loaded = direct.load(&ident("n", name)).await.unwrap();
@@ -161,7 +180,7 @@ async fn a_lost_answer_is_unknown_and_a_refusal_is_certain() {
     .enumerate()
     {
         let proxy = Proxy::with(served.address(), [fault]).await;
-        let catalog = connect(&proxy.uri()).await;
+        let catalog = connect_to(&proxy, fault).await;
         let outcome = catalog.commit(vec![change(n)]).await.unwrap();
         assert!(
             matches!(&outcome, CommitOutcome::Unknown(error)
@@ -238,7 +257,7 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
         let space = format!("space{n}");
         // One fault for each of the changes below, each fault also for the try after it.
         let proxy = Proxy::with(served.address(), std::iter::repeat_n(fault, 2)).await;
-        let catalog = connect(&proxy.uri()).await;
+        let catalog = connect_to(&proxy, fault).await;
         let at = ident(&space, "t");
         let wrong = |what: &str, error| format!("{what} after {fault:?}: {error}");
         catalog
@@ -246,10 +265,11 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
             .await
             .map_err(|error| wrong("create namespace", error))
             .unwrap();
+        proxy.settle().await;
         assert!(!proxy.faults().is_empty());
 
         let proxy = Proxy::with(served.address(), [fault]).await;
-        let catalog = connect(&proxy.uri()).await;
+        let catalog = connect_to(&proxy, fault).await;
         let created = catalog
             .create_table(NewTable {
                 properties: properties(&[("owner", "ann")]),
@@ -258,50 +278,50 @@ async fn changes_that_are_no_commits_are_made_once_whatever_gets_lost() {
             .await
             .map_err(|error| wrong("create table", error))
             .unwrap();
+        // A creation that arrived after the table was renamed would make another one.
+        proxy.settle().await;
         assert_eq!(
             direct.load(&at).await.unwrap().metadata(),
             created.metadata()
         );
 
         let proxy = Proxy::with(served.address(), [fault]).await;
-        let catalog = connect(&proxy.uri()).await;
+        let catalog = connect_to(&proxy, fault).await;
         let to = ident(&space, "moved");
         catalog
             .rename_table(&at, &to)
             .await
             .map_err(|error| wrong("rename", error))
             .unwrap();
+        proxy.settle().await;
         assert!(!direct.table_exists(&at).await.unwrap());
         assert!(direct.table_exists(&to).await.unwrap());
 
         let proxy = Proxy::with(served.address(), [fault]).await;
-        let catalog = connect(&proxy.uri()).await;
+        let catalog = connect_to(&proxy, fault).await;
         let gone = ["owner".to_string()].to_vec();
         catalog
             .update_namespace(&namespace(&space), properties(&[("new", "1")]), gone)
             .await
             .map_err(|error| wrong("update namespace", error))
             .unwrap();
+        proxy.settle().await;
         let now = direct.load_namespace(&namespace(&space)).await.unwrap();
         assert_eq!(now.get("new").map(String::as_str), Some("1"));
         assert!(!now.contains_key("owner"));
 
         let proxy = Proxy::with(served.address(), [fault]).await;
-        let catalog = connect(&proxy.uri()).await;
+        let catalog = connect_to(&proxy, fault).await;
         catalog
             .drop_table(&to, true)
             .await
             .map_err(|error| wrong("drop", error))
             .unwrap();
         assert!(!direct.table_exists(&to).await.unwrap());
-        if fault == Fault::Late {
-            // What was sent late finds nothing any more; it is waited for so that it cannot meet
-            // what comes next.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        proxy.settle().await;
 
         let proxy = Proxy::with(served.address(), [fault]).await;
-        let catalog = connect(&proxy.uri()).await;
+        let catalog = connect_to(&proxy, fault).await;
         catalog
             .drop_namespace(&namespace(&space))
             .await
@@ -322,7 +342,7 @@ async fn creations_through_a_bad_network_have_one_winner() {
         .await
         .unwrap();
     // The definitions differ, so that nobody can take another's table for its own.
-    let proxy = Arc::new(Proxy::seeded(served.address(), 11, 2, &proxy::ALL).await);
+    let proxy = Arc::new(Proxy::seeded(served.address(), 11, 2, &noticed()).await);
     let mut tasks = Vec::new();
     for n in 0..10 {
         let proxy = proxy.clone();
@@ -344,6 +364,37 @@ async fn creations_through_a_bad_network_have_one_winner() {
     }
     let there = direct.load(&ident("race", "t")).await.unwrap();
     assert_eq!(winners, [there.metadata().properties()["by"].clone()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_has_the_reason_that_the_server_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = sqlite(folder.path()).await;
+    with_tables(&embedded).await;
+    // The first two commits meet another writer.
+    let lost = [faults::Fault::Conflict, faults::Fault::Conflict];
+    let committer = FaultyCommitter::new(Arc::new(embedded.clone()), lost);
+    let options = ServerOptions::default();
+    let server = Server::with_committer(&embedded, Arc::new(committer), options).await;
+    let catalog = connect(&server.url).await;
+    let [a, b] = [ident("n", "a"), ident("n", "b")];
+    let (at_a, at_b) = (catalog.load(&a).await, catalog.load(&b).await);
+    let (at_a, at_b) = (at_a.unwrap(), at_b.unwrap());
+
+    let both = vec![set(&b, &at_b, &[("x", "1")]), set(&a, &at_a, &[("x", "1")])];
+    for changes in [both[1..].to_vec(), both.clone()] {
+        let first = changes[0].ident.clone();
+        let outcome = catalog.commit(changes).await.unwrap();
+        assert_eq!(conflict(outcome), (first, ConflictReason::PointerMoved));
+    }
+    // A requirement that does not hold is said in the same words as without a server.
+    let wrong = set(&a, &at_b, &[("x", "1")]);
+    for changes in [vec![wrong.clone()], vec![both[0].clone(), wrong]] {
+        let here = conflict(embedded.commit(changes.clone()).await.unwrap());
+        assert!(matches!(here.1, ConflictReason::Requirement(_)), "{here:?}");
+        let there = conflict(catalog.commit(changes).await.unwrap());
+        assert_eq!(there, here);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use berglake_catalog::{Catalog, SqlCatalog, SqlCatalogConfig};
+use berglake_catalog::{Catalog, Journal, MetricsReport, SqlCatalog, SqlCatalogConfig};
 use berglake_format::commit::Committer;
 use berglake_format::storage::{Location, Storage};
 use berglake_format::{Environment, Error, ErrorKind};
@@ -249,6 +249,37 @@ async fn a_lock_of_another_program_is_waited_for() {
     assert!(!waiting.is_finished());
     run(&mut other, "ROLLBACK").await;
     committed(waiting.await.unwrap().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_that_wait_for_the_store_have_a_bound_in_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = sqlite(folder.path()).await;
+    let journal = Journal::open(&catalog, Duration::from_secs(3600))
+        .await
+        .unwrap();
+    // While another program holds the file nothing can be written.
+    let mut other = raw(folder.path()).await;
+    run(&mut other, "BEGIN IMMEDIATE").await;
+    let report = MetricsReport {
+        table: ident("n", "a"),
+        reported_at_ms: Environment::default().clock().now_millis(),
+        principal: "ann".to_string(),
+        report_type: "scan-report".to_string(),
+        report: "x".repeat(4 << 20),
+    };
+    for _ in 0..6 {
+        journal.report(report.clone());
+    }
+    run(&mut other, "ROLLBACK").await;
+    journal.flush().await;
+    let kept = journal.reports(&report.table, 10).await.unwrap();
+    assert_eq!(kept.len(), 4, "16 MiB");
+    // What was written makes room.
+    journal.report(report.clone());
+    journal.flush().await;
+    let kept = journal.reports(&report.table, 10).await.unwrap();
+    assert_eq!(kept.len(), 5);
 }
 
 #[tokio::test]

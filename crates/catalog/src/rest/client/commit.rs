@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::transport::{Failure, Reply, Request};
 use super::{Inner, Sent, refusal};
 use crate::rest::protocol::{
-    CommitTableRequest, CommitTableResponse, CommitTransactionRequest, endpoints, error_type,
+    CommitTableRequest, CommitTableResponse, CommitTransactionRequest, conflict, endpoints,
+    error_type,
 };
 
 /// What an answer says of a commit.
@@ -58,7 +59,7 @@ impl Inner {
             },
             Verdict::Lost(error, status) => Ok(CommitOutcome::Conflict {
                 ident,
-                reason: reason(change, &error, status),
+                reason: reason(&error, status),
             }),
             Verdict::Refused(error) => Err(error.with("table", ident)),
             Verdict::Unknown(error) => Ok(CommitOutcome::Unknown(error.with("table", ident))),
@@ -100,9 +101,14 @@ impl Inner {
                 })
             }
             Verdict::Lost(error, status) => {
+                if let Some(named) = named(changes, &error) {
+                    let ident = named.ident.clone();
+                    let reason = reason(&error, status);
+                    return Ok(CommitOutcome::Conflict { ident, reason });
+                }
                 let loser = self.loser(changes).await;
                 let (ident, reason) =
-                    loser.unwrap_or_else(|| (first.ident.clone(), reason(first, &error, status)));
+                    loser.unwrap_or_else(|| (first.ident.clone(), reason(&error, status)));
                 Ok(CommitOutcome::Conflict { ident, reason })
             }
             Verdict::Refused(error) => Err(error),
@@ -169,8 +175,8 @@ impl Inner {
         Ok(table)
     }
 
-    /// Which of several tables lost. The answer to a transaction does not say it: what each change
-    /// requires is checked against its table as it stands now.
+    /// Which of several tables lost, where the answer to a transaction does not say it: what each
+    /// change requires is checked against its table as it stands now.
     async fn loser(&self, changes: &[TableChange]) -> Option<(TableIdent, ConflictReason)> {
         for change in changes {
             let table = match self.load(&change.ident).await {
@@ -201,23 +207,19 @@ fn is_creation(change: &TableChange) -> bool {
     change.requirements.contains(&TableRequirement::NotExist)
 }
 
-fn reason(change: &TableChange, error: &Error, status: StatusCode) -> ConflictReason {
+/// The change whose table a conflict names, as our own server does.
+fn named<'a>(changes: &'a [TableChange], error: &Error) -> Option<&'a TableChange> {
+    let (_, table) = conflict::table_in(error.message())?;
+    changes
+        .iter()
+        .find(|change| change.ident.to_string() == table)
+}
+
+fn reason(error: &Error, status: StatusCode) -> ConflictReason {
     if status == StatusCode::NOT_FOUND {
         return ConflictReason::TableGone;
     }
-    let moved = ConflictReason::PointerMoved.to_string();
-    // Our own server names the table first.
-    let message = error.message();
-    let message = message
-        .strip_prefix(&format!("{}: ", change.ident))
-        .unwrap_or(message);
-    if message == moved {
-        return ConflictReason::PointerMoved;
-    }
-    let message = message
-        .strip_prefix("requirement failed: ")
-        .unwrap_or(message);
-    ConflictReason::Requirement(message.to_string())
+    conflict::reason(error.message())
 }
 
 fn unanswered(cause: Error) -> Error {

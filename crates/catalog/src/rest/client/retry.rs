@@ -72,7 +72,8 @@ pub(super) struct Sent {
 /// A request that only looks is sent again after every failure that may pass. One that changes
 /// something is sent again where it was not sent at all, and where the server says that it is busy
 /// (429, 503); any other failure may hide that it was carried out, and that is for the caller to find
-/// out.
+/// out. One that deletes is not sent again after the 503 of a gateway either: had it been carried out,
+/// the second would meet the next thing of that name.
 pub(super) async fn send(
     transport: &Transport,
     environment: &Environment,
@@ -86,7 +87,7 @@ pub(super) async fn send(
         tries += 1;
         let (again, asked) = match &result {
             Ok(reply) => (
-                is_busy(reply.status) || (request.is_safe() && is_gateway(reply.status)),
+                may_be_sent_again(request, reply),
                 asked_wait(reply, environment),
             ),
             Err(Failure::NotSent(_)) => (true, None),
@@ -111,6 +112,13 @@ pub(super) async fn send(
         }
         tokio::time::sleep(wait).await;
     }
+}
+
+fn may_be_sent_again(request: &Request, reply: &Reply) -> bool {
+    if request.is_safe() {
+        return is_busy(reply.status) || is_gateway(reply.status);
+    }
+    is_busy(reply.status) && !(request.deletes() && super::refusal::is_doubtful(reply))
 }
 
 fn is_busy(status: StatusCode) -> bool {
@@ -144,7 +152,7 @@ mod tests {
 
     use berglake_format::{Identity, ManualClock, SeededIds};
     use bytes::Bytes;
-    use http::{HeaderMap, HeaderValue};
+    use http::{HeaderMap, HeaderValue, Method};
 
     use super::*;
 
@@ -167,6 +175,27 @@ mod tests {
         assert_eq!(wait(4, None, 0), None, "the tries are used up");
         assert_eq!(wait(1, Some(200), 0), Some(200));
         assert_eq!(wait(1, Some(301), 0), None, "too long to wait for");
+    }
+
+    #[test]
+    fn what_deletes_is_sent_again_only_where_it_certainly_did_nothing() {
+        let again = |method: Method, status: u16, body: &'static str| {
+            let reply = Reply {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers: HeaderMap::new(),
+                body: Bytes::from_static(body.as_bytes()),
+            };
+            may_be_sent_again(&Request::new(method, "/v1/x".to_string()), &reply)
+        };
+        let ours = r#"{"error":{"kind":"unavailable"}}"#;
+        assert!(again(Method::DELETE, 503, ours));
+        assert!(again(Method::DELETE, 429, "<html>"));
+        assert!(!again(Method::DELETE, 503, "<html>"));
+        assert!(again(Method::POST, 503, "<html>"));
+        assert!(again(Method::GET, 503, "<html>"));
+        for method in [Method::DELETE, Method::POST] {
+            assert!(!again(method, 502, "<html>"));
+        }
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl Request {
     pub(super) fn is_safe(&self) -> bool {
         self.method.is_safe()
     }
+
+    /// Whether what it names is gone after it, so that the second of two would meet something else.
+    pub(super) fn deletes(&self) -> bool {
+        self.method == Method::DELETE
+    }
 }
 
 /// Method and path, as they stand in messages. The query can hold nothing that is secret either.

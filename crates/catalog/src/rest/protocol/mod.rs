@@ -5,6 +5,7 @@
 //! or defaulted here. Values of configuration maps may be credentials, so `Debug` shows their keys only.
 
 mod config;
+pub(crate) mod conflict;
 pub mod endpoints;
 mod error;
 mod metrics;

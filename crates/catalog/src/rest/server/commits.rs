@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State as FromState;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use berglake_format::commit::{CommitOutcome, ConflictReason, TableChange};
 use berglake_format::{Error, ErrorKind, Table, TableIdent};
 use tracing::Instrument as _;
@@ -14,10 +14,10 @@ use tracing::Instrument as _;
 use super::State;
 use super::error::{ApiError, Subject};
 use super::extract::{Body, TablePath};
-use super::observe::Object;
+use super::observe::about;
 use super::tables::{Snapshots, tag, written};
 use crate::rest::protocol::{
-    CommitTableRequest, CommitTableResponse, CommitTransactionRequest, error_type,
+    CommitTableRequest, CommitTableResponse, CommitTransactionRequest, conflict, error_type,
 };
 use crate::{Catalog as _, SqlCatalog};
 
@@ -75,12 +75,11 @@ pub(super) async fn transaction(
         .iter()
         .map(|change| change.ident.to_string())
         .collect();
-    let object = Extension(Object(tables.join(", ")));
-    let response = match commit(&state, changes).await {
-        Ok(_) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => error.into_response(),
-    };
-    Ok((object, response).into_response())
+    let committed = commit(&state, changes).await;
+    Ok(about(
+        tables.join(", "),
+        committed.map(|_| StatusCode::NO_CONTENT),
+    ))
 }
 
 /// Commits, and runs to the end even if the client goes away or the time is up.
@@ -121,15 +120,10 @@ async fn commit(state: &State, changes: Vec<TableChange>) -> Result<Vec<Table>, 
 fn lost(ident: &TableIdent, reason: &ConflictReason) -> ApiError {
     match reason {
         ConflictReason::TableGone => ApiError::no_such(Subject::Table(ident)),
-        ConflictReason::Requirement(why) => ApiError::new(
+        ConflictReason::Requirement(_) | ConflictReason::PointerMoved => ApiError::new(
             StatusCode::CONFLICT,
             error_type::COMMIT_FAILED,
-            format!("Requirement failed: {why} (table: {ident})"),
-        ),
-        ConflictReason::PointerMoved => ApiError::new(
-            StatusCode::CONFLICT,
-            error_type::COMMIT_FAILED,
-            format!("{reason} (table: {ident})"),
+            conflict::message(ident, reason),
         ),
     }
 }

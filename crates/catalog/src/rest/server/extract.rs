@@ -86,6 +86,10 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<State>> for Params<T> {
     }
 }
 
+/// The most bytes of the bodies of a route, where that is less than the server's setting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MostBytes(pub(super) usize);
+
 /// The body, as JSON.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -93,6 +97,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &Arc<State>) -> Result<Self, ApiError> {
+        let most = match request.extensions().get::<MostBytes>() {
+            Some(MostBytes(most)) => *most,
+            None => state.options.max_body,
+        };
         let bytes = match Bytes::from_request(request, state).await {
             Ok(bytes) => bytes,
             Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -100,8 +108,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
                     StatusCode::PAYLOAD_TOO_LARGE,
                     error_type::BAD_REQUEST,
                     format!(
-                        "the body is larger than {} bytes, which is the most that this server takes",
-                        state.options.max_body
+                        "the body is larger than {most} bytes, which is the most that this server takes"
                     ),
                 ));
             }

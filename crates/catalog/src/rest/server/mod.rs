@@ -32,6 +32,7 @@ use std::time::Duration;
 use axum::Router;
 use berglake_format::Result;
 use berglake_format::commit::Committer;
+use tokio::sync::watch;
 
 pub use auth::Token;
 pub use hand_out::HandOut;
@@ -74,6 +75,8 @@ struct State {
     committer: Arc<dyn Committer>,
     journal: Journal,
     options: ServerOptions,
+    /// The number of changes that are under way.
+    under_way: watch::Sender<usize>,
     /// The catalog's name where it can stand in a path; clients that ask for a warehouse get it.
     prefix: Option<String>,
 }
@@ -116,6 +119,7 @@ impl CatalogServer {
             committer,
             journal,
             options,
+            under_way: watch::Sender::new(0),
             prefix,
         })))
     }
@@ -123,6 +127,15 @@ impl CatalogServer {
     /// The routes, from `/v1` on.
     pub fn router(&self) -> Router {
         routes::router(self.0.clone())
+    }
+
+    /// Waits until no change is under way, so that all of them are in the journal. One that was
+    /// answered as unknown because it took too long is not waited for, and nor is what comes later: who
+    /// ends a server lets nobody in before.
+    pub async fn drained(&self) {
+        let mut under_way = self.0.under_way.subscribe();
+        // The other end is this server's own.
+        let _ = under_way.wait_for(|changes| *changes == 0).await;
     }
 
     /// The metrics reports and audit records.

@@ -3,17 +3,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State as FromState;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use axum::response::Response;
 use berglake_format::{Error, NamespaceIdent};
 use serde::Deserialize;
 
 use super::State;
 use super::error::{ApiError, Subject};
 use super::extract::{Body, NamespacePath, Params};
-use super::observe::Object;
+use super::observe::about;
 use super::page::PageParams;
 use crate::Catalog as _;
 use crate::rest::protocol::{
@@ -70,17 +70,17 @@ pub(super) async fn create(
     if namespace.is_empty() {
         return Err(ApiError::bad_request("a namespace has at least one level"));
     }
-    state
+    let created = state
         .catalog
         .create_namespace(&namespace, properties.clone())
         .await
-        .map_err(failed(&namespace))?;
-    let object = Extension(Object(namespace.join(".")));
+        .map_err(failed(&namespace));
+    let object = namespace.join(".");
     let response = CreateNamespaceResponse {
         namespace,
         properties,
     };
-    Ok((object, Json(response)).into_response())
+    Ok(about(object, created.map(|()| Json(response))))
 }
 
 pub(super) async fn load(

@@ -1,13 +1,16 @@
-//! A request's id, its span, its line in the log and its audit record.
+//! A request's id, its span, its line in the log and its audit record; and that a change runs to its
+//! end with all of them.
 
 use std::any::Any;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State as FromState};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
+use berglake_format::Error;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -21,14 +24,60 @@ const REQUEST_ID: &str = "x-request-id";
 
 /// What a request was to change, where its path does not say all of it.
 #[derive(Debug, Clone)]
-pub(super) struct Object(pub(super) String);
+struct Object(String);
 
-/// Gives every request an id, logs its answer, and keeps a record of every change that was asked for.
+/// The answer, with what the request was about: its record names that whether it was done or refused.
+pub(super) fn about(
+    object: impl Into<String>,
+    result: Result<impl IntoResponse, ApiError>,
+) -> axum::response::Response {
+    (Extension(Object(object.into())), result).into_response()
+}
+
+/// A change that is under way, as long as this lives.
+struct UnderWay(Arc<State>);
+
+impl UnderWay {
+    fn new(state: Arc<State>) -> Self {
+        state.under_way.send_modify(|changes| *changes += 1);
+        Self(state)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.send_modify(|changes| *changes -= 1);
+    }
+}
+
+/// Answers a request under observation. A change runs on a task of its own: a client that goes away
+/// stops neither the change halfway nor the record of it.
 pub(super) async fn observe(
     FromState(state): FromState<Arc<State>>,
     request: Request,
     next: Next,
 ) -> axum::response::Response {
+    let matched = request.extensions().get::<MatchedPath>();
+    if !matched.is_some_and(|matched| is_change(request.method(), matched.as_str())) {
+        return answer(&state, request, next).await;
+    }
+    let under_way = UnderWay::new(state.clone());
+    let work = async move {
+        let response = answer(&under_way.0, request, next).await;
+        drop(under_way);
+        response
+    };
+    tokio::spawn(work.in_current_span())
+        .await
+        .unwrap_or_else(|error| {
+            let error = Error::internal("a defect stopped the request").source_error(error);
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            ApiError::unknown(status, error.to_string()).into_response()
+        })
+}
+
+/// Gives a request an id, logs its answer, and keeps a record of every change that was asked for.
+async fn answer(state: &State, request: Request, next: Next) -> axum::response::Response {
     let environment = state.catalog.environment();
     let id = match request.headers().get(REQUEST_ID) {
         Some(given) if is_plain(given) => given.clone(),

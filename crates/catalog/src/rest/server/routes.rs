@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State as FromState};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use axum::{Extension, Router};
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use super::error::ApiError;
-use super::extract::PREFIXED;
+use super::extract::{MostBytes, PREFIXED};
 use super::{State, auth, commits, config, metrics, namespaces, observe, tables};
 use crate::rest::protocol::{endpoints, error_type};
 
@@ -53,16 +53,22 @@ const UNSUPPORTED: [&str; 12] = [
     "/namespaces/{namespace}/tables/{table}/unregister",
 ];
 
+/// The most bytes of a metrics report. An engine sends a few kilobytes, and what waits to be written
+/// waits in memory.
+const MOST_OF_A_REPORT: usize = 1 << 20;
+
 pub(super) fn router(state: Arc<State>) -> Router {
-    let prefixed = routes(PREFIXED).route_layer(from_fn_with_state(state.clone(), known_prefix));
+    let most = state.options.max_body;
+    let prefixed = routes(PREFIXED, most);
+    let prefixed = prefixed.route_layer(from_fn_with_state(state.clone(), known_prefix));
     Router::new()
         .route("/v1/config", get(config::get))
         .route("/v1/oauth/tokens", post(no_tokens))
-        .merge(routes("/v1"))
+        .merge(routes("/v1", most))
         .merge(prefixed)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(DefaultBodyLimit::max(state.options.max_body))
+        .layer(DefaultBodyLimit::max(most))
         .layer(from_fn_with_state(state.clone(), auth::authenticate))
         .layer(CatchPanicLayer::custom(observe::panicked))
         .layer(from_fn_with_state(state.clone(), observe::observe))
@@ -71,8 +77,9 @@ pub(super) fn router(state: Arc<State>) -> Router {
 }
 
 /// The routes of a warehouse. They are there without a prefix and with one.
-fn routes(base: &str) -> Router<Arc<State>> {
+fn routes(base: &str, most: usize) -> Router<Arc<State>> {
     let at = |path: &str| format!("{base}{path}");
+    let of_a_report = most.min(MOST_OF_A_REPORT);
     let mut router = Router::new()
         .route(
             &at("/namespaces"),
@@ -101,7 +108,10 @@ fn routes(base: &str) -> Router<Arc<State>> {
         )
         .route(
             &at("/namespaces/{namespace}/tables/{table}/metrics"),
-            post(metrics::report),
+            post(metrics::report).layer((
+                DefaultBodyLimit::max(of_a_report),
+                Extension(MostBytes(of_a_report)),
+            )),
         )
         .route(
             &at("/namespaces/{namespace}/register"),

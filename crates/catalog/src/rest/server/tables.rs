@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State as FromState;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, Table, TableIdent};
 use iceberg::spec::{FormatVersion, TableMetadata};
@@ -18,7 +18,7 @@ use super::State;
 use super::commits::to_the_end;
 use super::error::{ApiError, Subject};
 use super::extract::{Body, NamespacePath, Params, TablePath};
-use super::observe::Object;
+use super::observe::about;
 use super::page::PageParams;
 use crate::rest::protocol::{
     CreateTableRequest, ListTablesResponse, LoadTableResult, RegisterTableRequest,
@@ -52,9 +52,17 @@ pub(super) async fn create(
     FromState(state): FromState<Arc<State>>,
     NamespacePath(namespace): NamespacePath,
     Body(request): Body<CreateTableRequest>,
+) -> Response {
+    let ident = TableIdent::new(namespace, request.name.clone());
+    let object = ident.to_string();
+    about(object, create_table(&state, ident, request).await)
+}
+
+async fn create_table(
+    state: &State,
+    ident: TableIdent,
+    request: CreateTableRequest,
 ) -> Result<Response, ApiError> {
-    let ident = TableIdent::new(namespace, request.name);
-    let object = Extension(Object(ident.to_string()));
     let location = request.location.filter(|location| !location.is_empty());
     let table = NewTable {
         ident,
@@ -76,8 +84,8 @@ pub(super) async fn create(
     if request.stage_create {
         let staged = state.catalog.stage_table(&table).await;
         let metadata = staged.map_err(|error| failed(&table.ident, error))?;
-        let result = with_settings(&state, None, &metadata);
-        return Ok((object, Json(result)).into_response());
+        let result = with_settings(state, None, &metadata);
+        return Ok(Json(result).into_response());
     }
     let catalog = state.catalog.clone();
     let created = to_the_end(async move {
@@ -85,8 +93,7 @@ pub(super) async fn create(
         let created = catalog.create_table(table).await;
         created.map_err(|error| failed(&ident, error))
     });
-    let response = loaded(&state, &created.await?, Snapshots::All)?;
-    Ok((object, response).into_response())
+    loaded(state, &created.await?, Snapshots::All)
 }
 
 #[derive(Debug, Deserialize)]
@@ -171,20 +178,13 @@ pub(super) async fn drop(
         },
     };
     let catalog = state.catalog.clone();
+    // A purge that leaves files behind has dropped the table nevertheless: to a client that asked
+    // again the next table of this name would be the one to purge.
     to_the_end(async move {
-        let Err(error) = catalog.drop_table(&ident, purge).await else {
-            return Ok(StatusCode::NO_CONTENT);
-        };
-        // A purge whose files could not all be deleted has dropped the table nevertheless, and
-        // asking for it again would find nothing.
-        let gone = error.kind() == ErrorKind::Unavailable
-            && purge
-            && matches!(catalog.table_exists(&ident).await, Ok(false));
-        if gone {
-            tracing::warn!(%error, table = %ident, "a purged table leaves files behind");
-            return Ok(StatusCode::NO_CONTENT);
-        }
-        Err(failed(&ident)(error))
+        let dropped = catalog.drop_table(&ident, purge).await;
+        dropped
+            .map(|()| StatusCode::NO_CONTENT)
+            .map_err(failed(&ident))
     })
     .await
 }
@@ -200,11 +200,11 @@ pub(super) async fn rename(
     if destination.namespace().is_empty() || source.namespace().is_empty() {
         return Err(ApiError::bad_request("a table's name has a namespace"));
     }
-    let object = Extension(Object(format!("{source} to {destination}")));
+    let object = format!("{source} to {destination}");
     let catalog = state.catalog.clone();
-    to_the_end(async move {
+    let renamed = to_the_end(async move {
         let Err(error) = catalog.rename_table(&source, &destination).await else {
-            return Ok(());
+            return Ok(StatusCode::NO_CONTENT);
         };
         // Either the table or the namespace to move it to is missing.
         let namespace_missing = error.kind() == ErrorKind::NotFound
@@ -215,21 +215,20 @@ pub(super) async fn rename(
             _ => Subject::Table(&source),
         };
         Err(ApiError::of(subject, &error))
-    })
-    .await?;
-    Ok((object, StatusCode::NO_CONTENT).into_response())
+    });
+    Ok(about(object, renamed.await))
 }
 
 pub(super) async fn register(
     FromState(state): FromState<Arc<State>>,
     NamespacePath(namespace): NamespacePath,
     Body(request): Body<RegisterTableRequest>,
-) -> Result<Response, ApiError> {
+) -> Response {
     let ident = TableIdent::new(namespace, request.name);
-    let object = Extension(Object(ident.to_string()));
+    let object = ident.to_string();
     let catalog = state.catalog.clone();
     let (location, overwrite) = (request.metadata_location, request.overwrite);
-    let table = to_the_end(async move {
+    let registered = to_the_end(async move {
         let registered = match overwrite {
             true => catalog.register_over(&ident, &location).await,
             false => catalog.register_table(&ident, &location).await,
@@ -247,10 +246,12 @@ pub(super) async fn register(
             Err(_) => Err(ApiError::of(Subject::Namespace(namespace), &error)),
             Ok(_) => Err(ApiError::bad_request(error.to_string()).because(&error)),
         }
-    })
-    .await?;
-    let response = loaded(&state, &table, Snapshots::All)?;
-    Ok((object, response).into_response())
+    });
+    let table = registered.await;
+    about(
+        object,
+        table.and_then(|table| loaded(&state, &table, Snapshots::All)),
+    )
 }
 
 /// The answer with a table, its tag and what its files need.

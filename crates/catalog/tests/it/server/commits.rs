@@ -9,6 +9,7 @@ use berglake_format::commit::faults::{Fault, FaultyCommitter};
 use berglake_format::commit::{CommitOutcome, Committer, TableChange};
 use berglake_format::{Result, Table, TableIdent};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::{Server, new_table, schema, set, snapshot};
 use crate::support::sqlite;
@@ -94,6 +95,7 @@ async fn wrong_changes(server: &Server) {
         json!({"requirements": [{"type": "no-such-requirement"}], "updates": []}),
         json!({"requirements": [], "updates": [{"action": "set-current-schema", "schema-id": 77}]}),
         json!({"requirements": [], "updates": [{"action": "set-location", "location": "file:///etc"}]}),
+        json!({"requirements": [], "updates": [{"action": "assign-uuid", "uuid": "00000000-0000-0000-0000-000000000001"}]}),
         json!({"identifier": {"namespace": ["com"], "name": "other"}, "requirements": [], "updates": []}),
         json!({"updates": []}),
         json!([]),
@@ -380,17 +382,41 @@ async fn a_lost_answer_is_unknown_whether_it_was_committed_or_not() {
     answer.is_error(502, "CommitStateUnknownException");
 }
 
-/// What a committer does instead of answering.
-#[derive(Debug, Clone, Copy)]
-enum Instead {
+/// What a committer does before it commits.
+#[derive(Debug)]
+enum Before {
     Panic,
-    Wait(Duration),
+    Wait(Arc<Gate>),
+}
+
+/// A gate at which commits stand until it is opened.
+#[derive(Debug)]
+struct Gate {
+    arrived: Semaphore,
+    open: Semaphore,
+    done: Semaphore,
+}
+
+impl Gate {
+    fn closed() -> Arc<Self> {
+        let closed = || Semaphore::new(0);
+        Arc::new(Self {
+            arrived: closed(),
+            open: closed(),
+            done: closed(),
+        })
+    }
+}
+
+/// Waits for a signal, and takes it.
+async fn taken(signal: &Semaphore) {
+    signal.acquire().await.unwrap().forget();
 }
 
 #[derive(Debug)]
 struct Odd {
     inner: Arc<dyn Committer>,
-    instead: Instead,
+    before: Before,
 }
 
 #[async_trait]
@@ -400,31 +426,46 @@ impl Committer for Odd {
     }
 
     async fn commit(&self, changes: Vec<TableChange>) -> Result<CommitOutcome> {
-        match self.instead {
-            Instead::Panic => panic!("on purpose"),
-            Instead::Wait(time) => tokio::time::sleep(time).await,
-        }
-        self.inner.commit(changes).await
+        let Before::Wait(gate) = &self.before else {
+            panic!("on purpose");
+        };
+        gate.arrived.add_permits(1);
+        taken(&gate.open).await;
+        let outcome = self.inner.commit(changes).await;
+        gate.done.add_permits(1);
+        outcome
     }
 }
 
-async fn odd(folder: &std::path::Path, instead: Instead, timeout: Duration) -> (Server, Value) {
+async fn odd(folder: &std::path::Path, before: Before, timeout: Duration) -> (Server, Value) {
     let catalog = sqlite(folder).await;
     let inner = Arc::new(catalog.clone());
     let options = ServerOptions {
         commit_timeout: timeout,
         ..ServerOptions::default()
     };
-    let server = Server::with_committer(&catalog, Arc::new(Odd { inner, instead }), options).await;
+    let server = Server::with_committer(&catalog, Arc::new(Odd { inner, before }), options).await;
     server.namespace(&["com"]).await;
     let uuid = server.table("com", "t").await["metadata"]["table-uuid"].clone();
     (server, uuid)
 }
 
+/// The records of commits to the table.
+async fn commits_on_record(server: &Server) -> Vec<(u16, String)> {
+    server.handle.journal().flush().await;
+    let records = server.handle.journal().records(100).await.unwrap();
+    let of_commits = records
+        .into_iter()
+        .filter(|record| record.action == "POST /v1/namespaces/{namespace}/tables/{table}");
+    of_commits
+        .map(|record| (record.status, record.object))
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_during_a_commit_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
-    let (server, uuid) = odd(folder.path(), Instead::Panic, Duration::from_secs(60)).await;
+    let (server, uuid) = odd(folder.path(), Before::Panic, Duration::from_secs(60)).await;
     let path = "/v1/namespaces/com/tables/t";
     let answer = server.post(path, set(&uuid, json!({"a": "1"}))).await;
     answer.is_error(500, "CommitStateUnknownException");
@@ -434,35 +475,52 @@ async fn a_panic_during_a_commit_is_unknown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_takes_too_long_is_unknown_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let instead = Instead::Wait(Duration::from_millis(300));
-    let (server, uuid) = odd(folder.path(), instead, Duration::from_millis(50)).await;
+    let gate = Gate::closed();
+    let before = Before::Wait(gate.clone());
+    let (server, uuid) = odd(folder.path(), before, Duration::from_millis(50)).await;
     let path = "/v1/namespaces/com/tables/t";
     let answer = server.post(path, set(&uuid, json!({"a": "1"}))).await;
     answer.is_error(504, "CommitStateUnknownException");
-    for _ in 0..100 {
-        if property(&server, "t", "a").await == "1" {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the commit was not made");
+    gate.open.add_permits(1);
+    taken(&gate.done).await;
+    assert_eq!(property(&server, "t", "a").await, "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_is_made_although_its_client_goes_away() {
+async fn a_commit_is_made_and_recorded_although_its_client_goes_away() {
     let folder = tempfile::tempdir().unwrap();
-    let instead = Instead::Wait(Duration::from_millis(300));
-    let (server, uuid) = odd(folder.path(), instead, Duration::from_secs(60)).await;
-    let request = server
-        .request(reqwest::Method::POST, "/v1/namespaces/com/tables/t")
-        .json(&set(&uuid, json!({"a": "1"})))
-        .timeout(Duration::from_millis(100));
-    assert!(request.send().await.unwrap_err().is_timeout());
-    for _ in 0..100 {
-        if property(&server, "t", "a").await == "1" {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the commit was not made");
+    let gate = Gate::closed();
+    let before = Before::Wait(gate.clone());
+    let (server, uuid) = odd(folder.path(), before, Duration::from_secs(600)).await;
+    let path = "/v1/namespaces/com/tables/t";
+    let request = server.request(reqwest::Method::POST, path);
+    let client = tokio::spawn(request.json(&set(&uuid, json!({"a": "1"}))).send());
+    taken(&gate.arrived).await;
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled());
+    // The request is over for the server too, and what it started goes on.
+    server.forgot_a_request().await;
+    gate.open.add_permits(1);
+    server.handle.drained().await;
+    assert_eq!(property(&server, "t", "a").await, "1");
+    assert_eq!(commits_on_record(&server).await, [(200, path.to_string())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_drained_when_the_last_change_is_on_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = Gate::closed();
+    let before = Before::Wait(gate.clone());
+    let (server, uuid) = odd(folder.path(), before, Duration::from_secs(600)).await;
+    let path = "/v1/namespaces/com/tables/t";
+    let request = server.request(reqwest::Method::POST, path);
+    let client = tokio::spawn(request.json(&set(&uuid, json!({"a": "1"}))).send());
+    taken(&gate.arrived).await;
+    let drained = server.handle.drained();
+    tokio::pin!(drained);
+    assert!(futures::poll!(&mut drained).is_pending());
+    gate.open.add_permits(1);
+    drained.await;
+    assert_eq!(commits_on_record(&server).await, [(200, path.to_string())]);
+    assert_eq!(client.await.unwrap().unwrap().status(), 200);
 }

@@ -149,6 +149,27 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_metrics_report_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = sqlite(folder.path()).await;
+    let server = Server::start(&catalog, ServerOptions::default()).await;
+    server.namespace(&["n"]).await;
+    server.table("n", "t").await;
+    let report = |bytes: usize| json!({"report-type": "scan-report", "filter": "x".repeat(bytes)});
+    let paths = [
+        "/v1/namespaces/n/tables/t/metrics",
+        "/v1/lake/namespaces/n/tables/t/metrics",
+    ];
+    for path in paths {
+        let answer = server.post(path, report(1000)).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+        let answer = server.post(path, report(1 << 20)).await;
+        answer.is_error(413, "BadRequestException");
+        assert!(answer.body.to_string().contains("1048576"), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_id_of_a_request_is_kept_where_it_can_stand_in_a_log() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = sqlite(folder.path()).await;

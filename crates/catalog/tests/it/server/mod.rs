@@ -8,6 +8,8 @@ mod tables;
 
 use std::sync::Arc;
 
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use berglake_catalog::SqlCatalog;
 use berglake_catalog::rest::server::{CatalogServer, ServerOptions};
 use berglake_format::Environment;
@@ -15,6 +17,7 @@ use berglake_format::commit::Committer;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// Runs the whole suite on an empty catalog.
@@ -33,6 +36,19 @@ pub struct Server {
     pub handle: CatalogServer,
     client: reqwest::Client,
     task: JoinHandle<()>,
+    /// A signal for each request that was given up before it was answered.
+    forgotten: Arc<Semaphore>,
+}
+
+/// Gives the signal, unless it is told that there was an answer.
+struct Unanswered(Option<Arc<Semaphore>>);
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(forgotten) = &self.0 {
+            forgotten.add_permits(1);
+        }
+    }
 }
 
 impl Drop for Server {
@@ -64,14 +80,30 @@ impl Server {
             .unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = handle.router();
+        let forgotten = Arc::new(Semaphore::new(0));
+        let signal = forgotten.clone();
+        let watched = move |request: Request, next: Next| {
+            let mut unanswered = Unanswered(Some(signal.clone()));
+            async move {
+                let response = next.run(request).await;
+                unanswered.0 = None;
+                response
+            }
+        };
+        let router = handle.router().layer(from_fn(watched));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
             url,
             handle,
             client: reqwest::Client::new(),
             task,
+            forgotten,
         }
+    }
+
+    /// Waits until the server has given up a request whose client went away.
+    pub async fn forgot_a_request(&self) {
+        self.forgotten.acquire().await.unwrap().forget();
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -171,7 +171,7 @@ async fn only_tokens_that_are_known_are_let_in() {
                 "/v1/namespaces",
                 Some("NotAuthorizedException")
             ),
-            (409, "ann", "/v1/namespaces", Some("AlreadyExistsException")),
+            (409, "ann", "n", Some("AlreadyExistsException")),
         ]
     );
     assert!(

@@ -171,6 +171,14 @@ async fn renames(server: &Server) {
     rename("old", "tab", "a/b")
         .await
         .is_error(400, "BadRequestException");
+    // Refused or not, the record says which tables it was about.
+    server.handle.journal().flush().await;
+    let records = server.handle.journal().records(1000).await.unwrap();
+    let refused = records
+        .iter()
+        .find(|record| record.object == "tab.old to tab.taken")
+        .unwrap();
+    assert_eq!(refused.status, 409);
     let answer = rename("old", "tab", "new").await;
     assert_eq!((answer.status.as_u16(), &answer.body), (204, &Value::Null));
     assert_eq!(server.head("/v1/namespaces/tab/tables/old").await, 404);
