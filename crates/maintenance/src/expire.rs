@@ -1,7 +1,9 @@
 //! Expiry: snapshots that nobody needs go, then the files that nothing else needs.
 //!
-//! The commit comes first. Only when it is certain that it was made are files looked for, in the table
-//! as it stands then, and deleted; a process that dies in between leaves orphans and nothing worse.
+//! All that is left, and all that goes, is read before the commit: a file that cannot be read is told
+//! while nothing has happened yet, not when the snapshots are gone and nobody would look for their files
+//! again. Then the commit. Only when it is certain that it was made are files looked for once more, in the
+//! table as it stands then, and deleted; a process that dies in between leaves orphans and nothing worse.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,21 +84,29 @@ pub async fn plan(
     let expiry = Expiry::new(history, watermarks.clone());
     let (operation, planned) = expiry.prepare(table)?;
     let snapshots = operation.decide(table)?;
-    let mut files = FileCounts::default();
-    if let Some(planned) = planned {
-        let mut departed = Departed::default();
-        departed.note(table, &snapshots.expired_ids());
-        let after = without(table, &planned)?;
-        files = FileCounts::from(&reach::unreachable(&departed, &after).await?);
-    }
+    let files = match &planned {
+        Some(planned) => FileCounts::from(&left_behind(table, &snapshots, planned).await?),
+        None => FileCounts::default(),
+    };
     Ok(TableExpiry { snapshots, files })
+}
+
+/// The files that nothing would need any more after this change.
+async fn left_behind(
+    base: &Table,
+    snapshots: &ExpiryPlan,
+    planned: &PlannedChange,
+) -> Result<Unreachable> {
+    let mut departed = Departed::default();
+    departed.note(base, &snapshots.expired_ids());
+    reach::unreachable(&departed, &without(base, planned)?).await
 }
 
 /// Expires snapshots of this table and deletes the files that only they needed.
 ///
 /// # Errors
-/// As [`plan`], and those of the commit. If the outcome of the commit cannot be learned, no file is
-/// deleted.
+/// As [`plan`], and those of the commit. If something of the table cannot be read nothing is changed. If
+/// the outcome of the commit cannot be learned, no file is deleted.
 pub async fn run(
     committer: &dyn Committer,
     table: &Table,
@@ -104,6 +114,11 @@ pub async fn run(
     watermarks: &Watermarks,
 ) -> Result<ExpiryReport> {
     let expiry = Arc::new(Expiry::new(history, watermarks.clone()));
+    let (operation, planned) = expiry.prepare(table)?;
+    let Some(planned) = planned else {
+        return Ok(ExpiryReport::default());
+    };
+    left_behind(table, &operation.decide(table)?, &planned).await?;
     let applied = Transaction::new(committer)
         .retry(retry_policy(table.metadata())?)
         .step(table.ident().clone(), Shared(expiry.clone()))
@@ -115,7 +130,8 @@ pub async fn run(
     failpoint::hit(failpoint::SNAPSHOTS_REMOVED);
     let noted = expiry.noted();
     let gone = |id: &i64| after.metadata().snapshot_by_id(*id).is_none();
-    let files = reach::unreachable(&noted.departed, &after).await?;
+    let files = reach::unreachable(&noted.departed, &after).await;
+    let files = files.map_err(|error| orphaned(&after, error))?;
     let (files_deleted, files_left) = reach::delete(&after, &files).await;
     Ok(ExpiryReport {
         expired: noted.ids.iter().copied().filter(gone).collect(),
@@ -129,6 +145,18 @@ pub async fn run(
         files_deleted,
         files_left,
     })
+}
+
+/// The snapshots are gone, and something that could be read a moment ago cannot be read now.
+fn orphaned(table: &Table, error: Error) -> Error {
+    let kind = error.kind();
+    Error::new(
+        kind,
+        "snapshots have expired, but which of their files nothing else needs could not be found out",
+    )
+    .with("table", table.ident())
+    .help("no file was deleted; those that nothing needs stay behind and cost space, nothing else")
+    .source_error(error)
 }
 
 /// An expiry that keeps what flows need, and takes note of what it removes.

@@ -17,6 +17,7 @@ pub mod compact;
 pub mod expire;
 mod maintenance;
 pub mod policy;
+mod refreshes;
 mod render;
 pub mod schedule;
 mod stop;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::compact::{self, CompactionPlan, CompactionReport};
 use crate::expire::{self, ExpiryReport, TableExpiry};
 use crate::telemetry::measured;
+use crate::watermarks::Needs;
 use crate::{Policies, Stop, Watermarks};
 
 /// What can be done to a table.
@@ -148,29 +149,36 @@ fn is_protected(error: &Error) -> bool {
         && context.any(|(key, value)| *key == "property" && value == "gc.enabled=false")
 }
 
+impl MaintenancePlan {
+    /// The kinds of the errors with which planning failed.
+    pub fn failures(&self) -> Vec<&'static str> {
+        let compact = self.tables.iter().map(|table| kind_of(&table.compact));
+        let expire = self.tables.iter().map(|table| kind_of(&table.expire));
+        compact.chain(expire).flatten().collect()
+    }
+}
+
+/// The kind of the error with which something failed.
+fn kind_of<T>(outcome: &Option<Outcome<T>>) -> Option<&'static str> {
+    match outcome {
+        Some(Outcome::Failed { kind, .. }) => Some(kind),
+        _ => None,
+    }
+}
+
 impl MaintenanceReport {
     /// The kinds of the errors with which something failed.
     pub fn failures(&self) -> Vec<&'static str> {
         let mut kinds = Vec::new();
         for table in &self.tables {
-            match &table.compact {
-                Some(Outcome::Failed { kind, .. }) => kinds.push(*kind),
-                Some(Outcome::Done(report)) => {
-                    kinds.extend(
-                        report
-                            .groups
-                            .iter()
-                            .filter_map(|group| match group.outcome {
-                                compact::GroupOutcome::Failed { kind, .. } => Some(kind),
-                                _ => None,
-                            }),
-                    );
-                }
-                _ => {}
-            }
-            if let Some(Outcome::Failed { kind, .. }) = &table.expire {
-                kinds.push(kind);
-            }
+            kinds.extend(kind_of(&table.compact));
+            let compacted = table.compact.as_ref().and_then(Outcome::done);
+            let groups = compacted.into_iter().flat_map(|report| &report.groups);
+            kinds.extend(groups.filter_map(|group| match group.outcome {
+                compact::GroupOutcome::Failed { kind, .. } => Some(kind),
+                _ => None,
+            }));
+            kinds.extend(kind_of(&table.expire));
         }
         kinds
     }
@@ -225,6 +233,7 @@ impl Maintenance {
         tables: &[TableIdent],
         operations: &[Operation],
     ) -> Result<MaintenancePlan> {
+        let mut needs = Needs::default();
         let mut plans = Vec::with_capacity(tables.len());
         for ident in tables {
             let table = self.catalog.load(ident).await?;
@@ -239,7 +248,7 @@ impl Maintenance {
                         plan.compact = Some(Outcome::of(self.plan_compaction(&table).await));
                     }
                     Operation::Expire => {
-                        plan.expire = Some(Outcome::of(self.plan_expiry(&table).await));
+                        plan.expire = Some(Outcome::of(self.plan_expiry(&table, &mut needs).await));
                     }
                 }
             }
@@ -252,8 +261,8 @@ impl Maintenance {
         compact::plan(table, &self.policies.compaction(table)?).await
     }
 
-    async fn plan_expiry(&self, table: &Table) -> Result<TableExpiry> {
-        let watermarks = self.watermarks().await?;
+    async fn plan_expiry(&self, table: &Table, needs: &mut Needs) -> Result<TableExpiry> {
+        let watermarks = self.watermarks(needs).await?;
         expire::plan(table, self.policies.history(table)?, &watermarks).await
     }
 
@@ -262,14 +271,14 @@ impl Maintenance {
     /// Once `stop` was asked for, nothing new is begun; what is under way is finished.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) for a table that does not exist when the work begins; what
-    /// goes wrong with one table stands in its report.
+    /// None so far: what goes wrong with one table, also that it does not exist, stands in its report.
     pub async fn run(
         &self,
         tables: &[TableIdent],
         operations: &[Operation],
         stop: &Stop,
     ) -> Result<MaintenanceReport> {
+        let mut needs = Needs::default();
         let mut reports = Vec::with_capacity(tables.len());
         for ident in tables {
             if stop.asked() {
@@ -292,7 +301,7 @@ impl Maintenance {
                         report.compact = Some(Outcome::of(measured(operation, ident, work).await));
                     }
                     Operation::Expire => {
-                        let work = self.expire(ident);
+                        let work = self.expire(ident, &mut needs);
                         report.expire = Some(Outcome::of(measured(operation, ident, work).await));
                     }
                 }
@@ -312,10 +321,10 @@ impl Maintenance {
         compact::run(self.committer(), &table, &options, stop).await
     }
 
-    async fn expire(&self, ident: &TableIdent) -> Result<ExpiryReport> {
+    async fn expire(&self, ident: &TableIdent, needs: &mut Needs) -> Result<ExpiryReport> {
         let table = self.catalog.load(ident).await?;
         let history = self.policies.history(&table)?;
-        let watermarks = self.watermarks().await?;
+        let watermarks = self.watermarks(needs).await?;
         expire::run(self.committer(), &table, history, &watermarks).await
     }
 
@@ -325,11 +334,11 @@ impl Maintenance {
 
     /// The positions of all flows of the catalog. If one table cannot be read it is not known what its
     /// flows need, and nothing may expire.
-    async fn watermarks(&self) -> Result<Watermarks> {
+    async fn watermarks(&self, needs: &mut Needs) -> Result<Watermarks> {
         let mut watermarks = Watermarks::default();
         for ident in self.tables().await? {
             match self.catalog.load(&ident).await {
-                Ok(table) => watermarks.add(&table)?,
+                Ok(table) => watermarks.extend(needs.of(&table)?),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     if self.catalog.table_exists(&ident).await? {
                         return Err(unknown_needs(&ident, error));

@@ -4,19 +4,29 @@
 //! from there, over all snapshots after it; so its position and everything newer stays. A flow without
 //! a record starts from the table as it is and needs no snapshot.
 //!
+//! A materialized view has recorded which snapshot the rows of each source were from. As long as they
+//! still are, that snapshot stays, with the compactions after it: otherwise the view would look as if it
+//! were due, and would be computed anew from the same rows. When the source goes on the view is due
+//! anyway, and needs nothing.
+//!
 //! Positions are read from the tables themselves, of whatever pipeline; nobody has to register
 //! anything. Whoever knows of readers that leave no records adds them with [`Watermarks::need`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use berglake_format::snapshot::NeededSnapshots;
-use berglake_format::{Error, Result, Table};
+use berglake_format::{Error, Result, Table, TableIdent};
 use berglake_ingest::progress::{FlowId, HeadPosition, Position, Progress};
+
+use crate::refreshes;
 
 /// Positions in source tables, by the UUIDs of these tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watermarks {
+    /// From which somebody goes on.
     positions: BTreeMap<String, BTreeSet<Watermark>>,
+    /// From which somebody's rows were computed.
+    computed: BTreeMap<String, BTreeSet<Watermark>>,
 }
 
 /// A position, and whose it is.
@@ -27,7 +37,7 @@ struct Watermark {
 }
 
 impl Watermarks {
-    /// Adds the positions of all flows that fill this table.
+    /// Adds the positions of all flows that fill this table, and what a view in it was computed from.
     ///
     /// # Errors
     /// [`Corrupt`](berglake_format::ErrorKind::Corrupt) for records that cannot be read: what the flow
@@ -52,7 +62,28 @@ impl Watermarks {
                 }
             }
         }
+        for (flow, sources) in refreshes::sources_of(target) {
+            let reader = format!("flow {flow} into {}", target.ident());
+            for (source, snapshot) in sources {
+                let computed = self.computed.entry(source).or_default();
+                let reader = reader.clone();
+                computed.insert(Watermark { snapshot, reader });
+            }
+        }
         Ok(())
+    }
+
+    /// Adds all positions of others.
+    pub(crate) fn extend(&mut self, others: &Self) {
+        for (all, others) in [
+            (&mut self.positions, &others.positions),
+            (&mut self.computed, &others.computed),
+        ] {
+            for (source, positions) in others {
+                let all = all.entry(source.clone()).or_default();
+                all.extend(positions.iter().cloned());
+            }
+        }
     }
 
     /// Adds a reader that goes on from a snapshot of a table.
@@ -73,7 +104,13 @@ impl Watermarks {
     pub fn needed(&self, source: &Table) -> NeededSnapshots {
         let mut needed = NeededSnapshots::new();
         let head = source.metadata().current_snapshot_id();
-        let positions = self.positions.get(&source.metadata().uuid().to_string());
+        let uuid = source.metadata().uuid().to_string();
+        for Watermark { snapshot, reader } in self.computed.get(&uuid).into_iter().flatten() {
+            for id in refreshes::only_replaced_since(source, *snapshot).unwrap_or_default() {
+                needed.entry(id).or_default().insert(reader.clone());
+            }
+        }
+        let positions = self.positions.get(&uuid);
         for Watermark { snapshot, reader } in positions.into_iter().flatten() {
             if source.metadata().snapshot_by_id(*snapshot).is_none() {
                 // Too late: the flow will say that it needs a full refresh.
@@ -99,5 +136,76 @@ impl Watermarks {
             }
         }
         needed
+    }
+}
+
+/// What flows need, for as long as a run of maintenance takes: the records of a table are decoded once for
+/// each of its states, however many tables are maintained.
+#[derive(Debug, Default)]
+pub(crate) struct Needs(HashMap<TableIdent, (String, Watermarks)>);
+
+impl Needs {
+    /// What the flows that fill this table need.
+    ///
+    /// # Errors
+    /// As [`Watermarks::add`].
+    pub(crate) fn of(&mut self, target: &Table) -> Result<&Watermarks> {
+        // A metadata file is never written twice, so its location says what is in it.
+        let location = target.metadata_location();
+        let known = self.0.remove(target.ident());
+        let watermarks = match known {
+            Some((at, watermarks)) if at == location => watermarks,
+            _ => {
+                let mut watermarks = Watermarks::default();
+                watermarks.add(target)?;
+                watermarks
+            }
+        };
+        let entry = self.0.entry(target.ident().clone());
+        let (_, watermarks) = entry
+            .insert_entry((location.to_string(), watermarks))
+            .into_mut();
+        Ok(watermarks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use berglake_format::Environment;
+    use berglake_format::storage::Storage;
+    use iceberg::TableCreation;
+    use iceberg::spec::{Schema, TableMetadataBuilder};
+
+    use super::*;
+
+    fn table(location: &str, property: Option<(&str, &str)>) -> Table {
+        let properties = property.map(|(key, value)| (key.to_string(), value.to_string()));
+        let creation = TableCreation::builder()
+            .name("t".to_string())
+            .location("memory:///wh/t".to_string())
+            .schema(Schema::builder().build().unwrap())
+            .properties(properties.into_iter().collect::<HashMap<_, _>>())
+            .build();
+        let builder = TableMetadataBuilder::from_table_creation(creation).unwrap();
+        let metadata = Arc::new(builder.build().unwrap().metadata);
+        Table::new(
+            TableIdent::from_strs(["db", "t"]).unwrap(),
+            metadata,
+            location,
+            Storage::default(),
+            Environment::default(),
+        )
+    }
+
+    #[test]
+    fn records_are_decoded_once_for_each_state_of_a_table() {
+        let broken = Some(("berglake.flow.clean", "no record"));
+        let mut needs = Needs::default();
+        needs.of(&table("memory:///wh/t/1", None)).unwrap();
+        // If it were decoded again, this would be an error.
+        needs.of(&table("memory:///wh/t/1", broken)).unwrap();
+        needs.of(&table("memory:///wh/t/2", broken)).unwrap_err();
     }
 }

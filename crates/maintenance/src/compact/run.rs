@@ -1,6 +1,7 @@
 //! Executing a compaction, group by group.
 
-use berglake_format::commit::{Applied, Committer, Transaction};
+use async_trait::async_trait;
+use berglake_format::commit::{Applied, Committer, Operation, PlannedChange, Transaction};
 use berglake_format::plan::ScanPlan;
 use berglake_format::properties::{WriteProperties, retry_policy};
 use berglake_format::rewrite::{CopiedRows, copy_rows};
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use super::plan::{FileGroup, file_size};
 use super::{CompactionOptions, CompactionPlan};
-use crate::Stop;
+use crate::{Stop, refreshes};
 
 /// The bytes that open files of all groups hold in memory, together.
 const MEMORY: usize = 256 << 20;
@@ -208,7 +209,7 @@ impl Job<'_> {
         let operation = RewriteFiles::new(self.scan, rows)?;
         let applied = Transaction::new(self.committer)
             .retry(retry_policy(table.metadata())?)
-            .step(table.ident().clone(), operation)
+            .step(table.ident().clone(), Rewrite(operation))
             .commit()
             .await?;
         applied
@@ -253,6 +254,23 @@ impl Job<'_> {
                 }
             })
             .collect()
+    }
+}
+
+/// A rewrite that takes along what the rows of the head say about themselves: the snapshot that says it
+/// may expire once its files are replaced.
+struct Rewrite(RewriteFiles);
+
+#[async_trait]
+impl Operation for Rewrite {
+    async fn plan(&self, base: &Table) -> Result<Option<PlannedChange>> {
+        let records = refreshes::of_head(base);
+        if records.is_empty() {
+            return self.0.plan(base).await;
+        }
+        let mut rewrite = self.0.clone();
+        rewrite.notes.summary.extend(records);
+        rewrite.plan(base).await
     }
 }
 

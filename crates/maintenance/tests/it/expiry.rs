@@ -201,7 +201,46 @@ async fn nothing_expires_when_something_of_the_table_cannot_be_read() {
         "{report:?}"
     );
     assert_eq!(lake.listed(&t).await, files, "no file was deleted");
+    let snapshots = lake.table(&t).await.metadata().snapshots().len();
+    assert_eq!(
+        snapshots, 3,
+        "nobody would look for the files of one that is gone"
+    );
+    // When it can be read again, nothing is left over.
     table.storage().write(&list, bytes).await.unwrap();
+    let report = expire_all(&lake).await;
+    assert!(report.failures().is_empty(), "{report}");
+    let table = lake.table(&t).await;
+    assert_eq!(table.metadata().snapshots().len(), 2);
+    assert_eq!(lake.listed(&t).await, reachable(&table).await);
+}
+
+#[tokio::test]
+async fn no_file_goes_when_something_becomes_unreadable_while_snapshots_expire() {
+    let lake = Lake::new().await;
+    let t = lake.create("t", FormatVersion::V2, false, &[]).await;
+    lake.append(&t, &[(1, 1)]).await;
+    lake.append(&t, &[(2, 2)]).await;
+    let table = lake.table(&t).await;
+    let list = Location::parse(table.current_snapshot().unwrap().manifest_list()).unwrap();
+    let storage = table.storage().clone();
+    let lost = list.clone();
+    let committer = Interrupted::before_commit(
+        &lake.catalog,
+        Box::new(move |_| async move { storage.delete(&lost).await.unwrap() }.boxed()),
+    );
+    let files = lake.listed(&t).await;
+    let error = expire::run(&committer, &table, aggressive(), &Watermarks::default())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("snapshots have expired"),
+        "{error}"
+    );
+    assert!(error.advice().unwrap().contains("no file was deleted"));
+    let mut left = lake.listed(&t).await;
+    left.insert(list.to_string());
+    assert_eq!(left, files);
 }
 
 #[tokio::test]
