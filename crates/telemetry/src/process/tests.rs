@@ -17,6 +17,14 @@ impl Write for Buffer {
     }
 }
 
+/// Settings whose lines look the same whatever the terminal of whoever runs the tests.
+fn settings(format: Format) -> Settings {
+    Settings {
+        colour: false,
+        ..Settings::new(format)
+    }
+}
+
 fn logged(settings: &Settings) -> String {
     let buffer = Buffer::default();
     let writer = buffer.clone();
@@ -32,7 +40,7 @@ fn logged(settings: &Settings) -> String {
 
 #[test]
 fn warnings_alone_are_logged_where_nothing_is_said() {
-    let text = logged(&Settings::new(Format::Plain));
+    let text = logged(&settings(Format::Plain));
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("commit lost"), "{text}");
     assert!(text.contains("table=\"a.b\""), "{text}");
@@ -40,9 +48,7 @@ fn warnings_alone_are_logged_where_nothing_is_said() {
 
 #[test]
 fn a_filter_names_targets_by_prefix() {
-    let settings = Settings::new(Format::Plain)
-        .filter("off,berglake=info")
-        .unwrap();
+    let settings = settings(Format::Plain).filter("off,berglake=info").unwrap();
     let text = logged(&settings);
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(!text.contains("noise"), "{text}");
@@ -50,7 +56,7 @@ fn a_filter_names_targets_by_prefix() {
 
 #[test]
 fn json_is_one_object_a_line_with_its_fields() {
-    let text = logged(&Settings::new(Format::Json));
+    let text = logged(&settings(Format::Json));
     let line = text.strip_suffix('\n').unwrap();
     assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
     assert!(line.contains(r#""level":"WARN""#), "{line}");
@@ -96,7 +102,7 @@ fn traced(settings: &Settings) -> (Vec<String>, String, String) {
 
 #[test]
 fn json_lines_carry_the_ids_of_their_span_though_the_filter_leaves_the_span_out() {
-    let (lines, trace, span) = traced(&Settings::new(Format::Json));
+    let (lines, trace, span) = traced(&settings(Format::Json));
     let lines: Vec<serde_json::Value> = lines
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -113,7 +119,7 @@ fn json_lines_carry_the_ids_of_their_span_though_the_filter_leaves_the_span_out(
 
 #[test]
 fn plain_lines_end_with_the_ids_of_their_span() {
-    let (lines, trace, span) = traced(&Settings::new(Format::Plain));
+    let (lines, trace, span) = traced(&settings(Format::Plain));
     assert!(
         lines[0].ends_with(&format!("inside trace_id={trace} span_id={span}")),
         "{lines:?}"
