@@ -106,7 +106,7 @@ def test_pyiceberg_reads_what_berglake_wrote(project: Project, films: str) -> No
 
 
 def test_the_guide_shows_pyiceberg_how_to_connect(server: RestServer, films: str) -> None:
-    (block,) = blocks("python", "load_catalog")
+    (block,) = blocks("python", "import load_catalog")
     names: dict[str, Any] = {}
     exec(at(server, block), names)  # noqa: S102 - it is the page that is tested
     assert_same(names["catalog"].load_table(films).scan().to_arrow().to_pylist(), FILMS)
