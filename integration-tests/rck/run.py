@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import fcntl
 import os
 import re
 import shutil
@@ -28,9 +29,16 @@ from servers import postgres, rest_catalog, temporary_folder
 SUITE = "org.apache.iceberg.rest.RESTCompatibilityKitSuite"
 DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 SUITE_TIMEOUT = 1800
+# What the kit of pom.xml's version has. With fewer the kit broke off, or was not found in part.
+TESTS = 157
+# JUnit's launcher ends with these when all tests passed and when some failed; all else is no result.
+ALL_PASSED, SOME_FAILED = 0, 1
 # The kit asks for tables below this folder; nothing lies outside of the warehouse.
 WAREHOUSE = Path("/tmp")
-NAMESPACES = {"a", "b", "ns", "ns1", "ns2", "ns_1", "ns_2", "newdb", "other_ns"}
+NAMESPACES = ["a", "b", "ns", "ns1", "ns2", "ns_1", "ns_2", "newdb", "other_ns"]
+LOCK = WAREHOUSE / "berglake-rck.lock"
+# In each folder that this program has made, and in no other.
+MARK = ".made-by-berglake-rck"
 
 
 class Missing(Exception):
@@ -41,6 +49,7 @@ class Missing(Exception):
 class Result:
     backend: str
     seconds: float
+    exit_code: int
     passed: set[str]
     failed: dict[str, str]
     aborted: set[str]
@@ -57,10 +66,11 @@ def main() -> int:
             raise Missing("BERGLAKE_BIN does not name the berglake binary; run `make rck`")
         arguments.work.mkdir(parents=True, exist_ok=True)
         java, classpath = find_java(), find_classpath(arguments.work)
-        results = [
-            run(backend, arguments.berglake, java, classpath, arguments.work)
-            for backend in arguments.backend or ["sqlite", "postgresql"]
-        ]
+        with only_run():
+            results = [
+                run(backend, arguments.berglake, java, classpath, arguments.work)
+                for backend in arguments.backend or ["sqlite", "postgresql"]
+            ]
     except (Missing, FileNotFoundError) as error:
         print(f"the compatibility kit cannot run: {error}", file=sys.stderr)
         return 2
@@ -116,7 +126,7 @@ def run(backend: str, berglake: Path, java: Path, classpath: str, work: Path) ->
     with (
         temporary_folder("berglake-rck-") as folder,
         catalog_uri(backend, folder) as uri,
-        tidied(WAREHOUSE),
+        namespaces_in(WAREHOUSE),
     ):
         (folder / "berglake.toml").write_text('[project]\nname = "rck"\n')
         environment = {
@@ -141,7 +151,7 @@ def run(backend: str, berglake: Path, java: Path, classpath: str, work: Path) ->
                 "CATALOG_RCK_OVERRIDES__REQUESTED__LOCATION": "true",
             }
             with (work / f"kit-{backend}.log").open("wb") as output:
-                subprocess.run(
+                kit = subprocess.run(
                     command,
                     env={**inherited, **settings},
                     check=False,
@@ -150,24 +160,55 @@ def run(backend: str, berglake: Path, java: Path, classpath: str, work: Path) ->
                     timeout=SUITE_TIMEOUT,
                 )
             shutil.copy(server.log, log)
-    return read_reports(backend, reports, time.monotonic() - started)
+    return read_reports(backend, reports, time.monotonic() - started, kit.returncode)
 
 
 @contextlib.contextmanager
-def tidied(warehouse: Path) -> Iterator[None]:
-    """Removes the folders of the kit's namespaces, unless they were there before."""
-    before = {path.name for path in warehouse.iterdir()}
+def only_run() -> Iterator[None]:
+    """One run at a time on this machine: all of them use the same folders."""
     try:
+        lock = LOCK.open("a")
+    except OSError as error:
+        raise Missing(f"{LOCK} cannot be opened: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Missing(f"another run of the kit is under way; it holds {LOCK}") from error
+        yield
+
+
+@contextlib.contextmanager
+def namespaces_in(warehouse: Path) -> Iterator[None]:
+    """The folders of the kit's namespaces, made before it starts and removed when it has ended.
+
+    What is there already is somebody else's, unless an earlier run was killed and has left it.
+    """
+    paths = [warehouse / name for name in NAMESPACES]
+    for path in paths:
+        remove_made(path)
+        if path.exists() or path.is_symlink():
+            raise Missing(f"{path} is there, and the kit would put tables into it: move it away")
+    try:
+        for path in paths:
+            try:
+                path.mkdir()
+            except FileExistsError as error:
+                raise Missing(f"{path} was made a moment ago by another program") from error
+            (path / MARK).touch()
         yield
     finally:
-        for path in warehouse.iterdir():
-            made = path.name not in before and path.is_dir() and not path.is_symlink()
-            if made and path.name in NAMESPACES:
-                shutil.rmtree(path, ignore_errors=True)
+        for path in paths:
+            remove_made(path)
 
 
-def read_reports(backend: str, reports: Path, seconds: float) -> Result:
-    result = Result(backend, seconds, set(), {}, set())
+def remove_made(path: Path) -> None:
+    if not path.is_symlink() and (path / MARK).is_file():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def read_reports(backend: str, reports: Path, seconds: float, exit_code: int) -> Result:
+    result = Result(backend, seconds, exit_code, set(), {}, set())
     for file in sorted(reports.glob("TEST-*.xml")):
         for case in ElementTree.parse(file).getroot().iter("testcase"):
             name = f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}"
@@ -203,6 +244,14 @@ def report(results: list[Result], known: dict[str, str]) -> int:
             f"{len(result.aborted):>4} aborted or skipped  {result.seconds:6.1f} s"
         )
     for result in results:
+        ran = len(result.passed) + len(result.failed) + len(result.aborted)
+        if ran != TESTS:
+            ok = False
+            print(f"{result.backend}: {ran} tests ran, and the kit has {TESTS}; see its log")
+        expected = SOME_FAILED if result.failed else ALL_PASSED
+        if result.exit_code != expected:
+            ok = False
+            print(f"{result.backend}: the kit ended with {result.exit_code}; see its log")
         explained = {name: reason_of(name, known) for name in result.failed}
         for name in sorted(name for name, reason in explained.items() if reason is None):
             ok = False
