@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use super::columns::{Column, ColumnEncoder, ColumnState, Sizes, stopped};
 use super::group::{self, Ended, ParquetWriter, Then};
 use super::metrics::{self, Leaf};
-use super::pending::{Pending, slice_memory};
+use super::pending::{Pending, Size};
 use crate::properties::WriteProperties;
 use crate::storage::{Location, Storage};
 use crate::task::Owned;
@@ -240,18 +240,21 @@ impl OpenFile {
 
     /// Takes as many of these rows as fit into one chunk and gives back the rest.
     pub(super) async fn push(&mut self, batch: RecordBatch) -> Result<Option<RecordBatch>> {
-        let bytes = slice_memory(&batch)?;
+        let size = Size::of(&batch)?;
         let room = self.shape.chunk.saturating_sub(self.pending.bytes());
-        if bytes < room {
-            self.pending.push(&self.shape.arrow, batch, bytes)?;
+        if size.bytes < room {
+            self.pending.push(&self.shape.arrow, batch, size)?;
             return Ok(None);
         }
         let rows = batch.num_rows();
         // At least one row is taken, however large it is, or nothing would ever move.
-        let fit = (room.saturating_mul(rows) / bytes.max(1)).clamp(1, rows);
-        let part = batch.slice(0, fit);
+        let fit = (room.saturating_mul(rows) / size.bytes.max(1)).clamp(1, rows);
+        let part = Size {
+            bytes: size.bytes / rows * fit,
+            ..size
+        };
         self.pending
-            .push(&self.shape.arrow, part, bytes / rows * fit)?;
+            .push(&self.shape.arrow, batch.slice(0, fit), part)?;
         self.dispatch().await?;
         Ok((fit < rows).then(|| batch.slice(fit, rows - fit)))
     }

@@ -251,12 +251,12 @@ impl DataWriter {
     }
 
     async fn keep_memory_bound(&mut self) -> Result<()> {
-        let sizes = self.open.iter().map(|(id, file)| (file.memory(), *id));
-        let mut sizes: Vec<(usize, PartitionId)> = sizes.collect();
-        let mut held: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
+        let mut held: usize = self.open.values().map(OpenFile::memory).sum();
         if held <= self.memory_limit {
             return Ok(());
         }
+        let sizes = self.open.iter().map(|(id, file)| (file.memory(), *id));
+        let mut sizes: Vec<(usize, PartitionId)> = sizes.collect();
         sizes.sort_unstable();
         // Where many small files hold it, closing them one after the other would take a request each.
         while held > self.memory_limit

@@ -23,11 +23,47 @@ const BUFFER: usize = 128;
 /// Batches of one schema, in their order.
 #[derive(Default)]
 pub(super) struct Pending {
-    /// Each with the number of steps in which it was joined; none for a whole one.
-    batches: Vec<(Option<u8>, RecordBatch)>,
+    batches: Vec<Waiting>,
     rows: usize,
-    bytes: usize,
+    size: Size,
+}
+
+struct Waiting {
+    batch: RecordBatch,
+    /// What it takes beside its rows.
     headers: usize,
+    /// In how many steps it was joined; none for a whole one.
+    step: Option<u8>,
+}
+
+/// What a batch takes in memory.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Size {
+    /// Its rows, without what it may share with other batches.
+    pub bytes: usize,
+    /// Its arrays and buffers.
+    pub headers: usize,
+}
+
+impl Size {
+    pub(super) fn of(batch: &RecordBatch) -> Result<Self> {
+        let mut size = Self {
+            bytes: 0,
+            headers: size_of::<RecordBatch>() + batch.num_columns() * size_of::<ArrayRef>(),
+        };
+        for column in batch.columns() {
+            let array = column.to_data();
+            size.bytes += array.get_slice_memory_size()?;
+            size.headers += headers(&array);
+        }
+        Ok(size)
+    }
+}
+
+fn headers(array: &ArrayData) -> usize {
+    let buffers = array.buffers().len() + usize::from(array.nulls().is_some());
+    let children: usize = array.child_data().iter().map(headers).sum();
+    ARRAY + BUFFER * buffers + children
 }
 
 impl Pending {
@@ -37,26 +73,29 @@ impl Pending {
 
     /// The bytes of the rows alone: what there is to encode.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.size.bytes
     }
 
     /// The memory that the batches take, about.
     pub(super) fn memory(&self) -> usize {
-        self.bytes + self.headers
+        self.size.bytes + self.size.headers
     }
 
-    /// Adds a batch whose rows have so many bytes.
+    /// Adds a batch of this size.
     pub(super) fn push(
         &mut self,
         schema: &ArrowSchemaRef,
         batch: RecordBatch,
-        bytes: usize,
+        size: Size,
     ) -> Result<()> {
         self.rows += batch.num_rows();
-        self.bytes += bytes;
-        self.headers += headers(&batch);
-        let whole = batch.num_rows() >= WHOLE;
-        self.batches.push(((!whole).then_some(0), batch));
+        self.size.bytes += size.bytes;
+        self.size.headers += size.headers;
+        self.batches.push(Waiting {
+            headers: size.headers,
+            step: (batch.num_rows() < WHOLE).then_some(0),
+            batch,
+        });
         while self.join_last(schema)? {}
         Ok(())
     }
@@ -67,25 +106,29 @@ impl Pending {
             return Ok(false);
         };
         let last = self.batches.get(from..).unwrap_or_default();
-        let Some((Some(step), _)) = last.first() else {
+        let Some(step) = last.first().and_then(|first| first.step) else {
             return Ok(false);
         };
-        if last.iter().any(|(other, _)| *other != Some(*step)) {
+        if last.iter().any(|other| other.step != Some(step)) {
             return Ok(false);
         }
-        let joined = concat_batches(schema, last.iter().map(|(_, batch)| batch))?;
-        let before: usize = last.iter().map(|(_, batch)| headers(batch)).sum();
-        let step = (joined.num_rows() < WHOLE).then(|| step.saturating_add(1));
-        self.headers = self.headers.saturating_sub(before) + headers(&joined);
+        let before: usize = last.iter().map(|waiting| waiting.headers).sum();
+        let batch = concat_batches(schema, last.iter().map(|waiting| &waiting.batch))?;
+        let headers = Size::of(&batch)?.headers;
+        self.size.headers = self.size.headers.saturating_sub(before) + headers;
         self.batches.truncate(from);
-        self.batches.push((step, joined));
+        self.batches.push(Waiting {
+            headers,
+            step: (batch.num_rows() < WHOLE).then(|| step.saturating_add(1)),
+            batch,
+        });
         Ok(true)
     }
 
     /// Gives all batches, joined to one where they are small, and the number of their rows.
     pub(super) fn take(&mut self, schema: &ArrowSchemaRef) -> Result<(Vec<RecordBatch>, usize)> {
         let Self { batches, rows, .. } = std::mem::take(self);
-        let mut batches: Vec<_> = batches.into_iter().map(|(_, batch)| batch).collect();
+        let mut batches: Vec<_> = batches.into_iter().map(|waiting| waiting.batch).collect();
         if batches.len() > 1 && rows / batches.len() < WHOLE {
             batches = vec![concat_batches(schema, &batches)?];
         }
@@ -94,28 +137,6 @@ impl Pending {
 
     #[cfg(test)]
     pub(super) fn batches(&self) -> impl Iterator<Item = &RecordBatch> {
-        self.batches.iter().map(|(_, batch)| batch)
+        self.batches.iter().map(|waiting| &waiting.batch)
     }
-}
-
-/// The bytes of a batch's rows, not those of the buffers that it may share with others.
-pub(super) fn slice_memory(batch: &RecordBatch) -> Result<usize> {
-    let mut bytes = 0;
-    for column in batch.columns() {
-        bytes += column.to_data().get_slice_memory_size()?;
-    }
-    Ok(bytes)
-}
-
-/// What a batch takes beside the bytes of its rows.
-fn headers(batch: &RecordBatch) -> usize {
-    let columns = batch.columns().iter();
-    let arrays: usize = columns.map(|column| array_headers(&column.to_data())).sum();
-    arrays + batch.num_columns() * size_of::<ArrayRef>() + size_of::<RecordBatch>()
-}
-
-fn array_headers(array: &ArrayData) -> usize {
-    let buffers = array.buffers().len() + usize::from(array.nulls().is_some());
-    let children: usize = array.child_data().iter().map(array_headers).sum();
-    ARRAY + BUFFER * buffers + children
 }

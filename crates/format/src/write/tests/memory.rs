@@ -3,7 +3,7 @@
 use arrow::array::{UInt32Array, new_null_array};
 use arrow::compute::take_record_batch;
 
-use super::pending::{Pending, slice_memory};
+use super::pending::{Pending, Size};
 use super::*;
 
 /// What Arrow says that these batches take: their arrays, and their buffers in full.
@@ -49,8 +49,8 @@ fn crumbs_are_counted_with_their_arrays_and_joined_in_their_order() {
     let mut bytes = 0;
     for row in 0..2_000_u32 {
         let crumb = take_record_batch(&all, &UInt32Array::from(vec![row])).unwrap();
-        let size = slice_memory(&crumb).unwrap();
-        bytes += size;
+        let size = Size::of(&crumb).unwrap();
+        bytes += size.bytes;
         pending.push(&schema, crumb, size).unwrap();
         let held = held(pending.batches());
         assert!(pending.memory() >= held, "{} < {held}", pending.memory());
@@ -78,8 +78,8 @@ fn whole_batches_are_neither_copied_nor_moved() {
     let slices = [(0, 3), (3, 2_000), (2_003, 2), (2_005, 3_000), (5_005, 995)];
     for (from, rows) in slices {
         let slice = all.slice(from, rows);
-        let bytes = slice_memory(&slice).unwrap();
-        pending.push(&schema, slice, bytes).unwrap();
+        let size = Size::of(&slice).unwrap();
+        pending.push(&schema, slice, size).unwrap();
     }
     assert_eq!(pending.batches().count(), 5);
     let (batches, _) = pending.take(&schema).unwrap();
