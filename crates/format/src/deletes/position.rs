@@ -46,6 +46,7 @@ async fn load_parquet(storage: &Storage, file: &DataFile) -> Result<DeletedByFil
         ))),
         ..Fallbacks::default()
     };
+    let only = file.referenced_data_file().map(|path| normalize(&path));
     let mut rows = ParquetFile::open(storage, file)
         .await?
         .rows(&wanted, &fallbacks, None, BATCH_SIZE)?;
@@ -68,7 +69,17 @@ async fn load_parquet(storage: &Storage, file: &DataFile) -> Result<DeletedByFil
             while end < positions.len() && paths.value(end) == path {
                 end += 1;
             }
-            let of_file = deleted.entry(normalize(path)).or_default();
+            let named = normalize(path);
+            if let Some(only) = &only
+                && *only != named
+            {
+                return Err(corrupt(
+                    "a position delete names another data file than its manifest says",
+                )
+                .with("data-file", only)
+                .with("found", path));
+            }
+            let of_file = deleted.entry(named).or_default();
             for position in &positions[start..end] {
                 let position = u64::try_from(*position)
                     .map_err(|_| corrupt("a deleted position is negative"))?;

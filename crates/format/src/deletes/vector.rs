@@ -20,7 +20,8 @@ use super::position::DeletedByFile;
 use crate::storage::{Location, Storage, normalize};
 use crate::{Error, Result};
 
-const MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
+/// The first bytes of a blob after its length.
+pub(crate) const MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
 /// Length, magic, an empty bitmap's count, checksum.
 const LEAST_SIZE: u64 = 20;
 /// The specification bounds a blob by the length field, a signed number in Java.
@@ -51,7 +52,21 @@ pub(super) async fn load(storage: &Storage, file: &DataFile) -> Result<DeletedBy
         );
     }
     let location = Location::parse(path)?;
-    let blob = storage.read_range(&location, offset..offset + size).await?;
+    let blob = match storage.read_range(&location, offset..offset + size).await {
+        Ok(blob) => blob,
+        // Stores have no word of their own for a range that a file does not have.
+        Err(error) => {
+            return Err(match storage.head(&location).await {
+                Ok(info) if info.size != file.file_size_in_bytes() => {
+                    corrupt("the file does not have the size that its manifest records")
+                        .with("recorded", file.file_size_in_bytes())
+                        .with("found", info.size)
+                        .source_error(error)
+                }
+                _ => error,
+            });
+        }
+    };
     let positions = decode(&blob).map_err(|error| {
         error
             .with("path", path)

@@ -6,6 +6,9 @@
 //! | position deletes of one file (`referenced_data_file`, or equal bounds of the path) | that file | ≤ its own |
 //! | other position deletes | of the same spec and partition, within the bounds of the path | ≤ its own |
 //! | equality deletes | of the same spec and partition; all, where its spec is unpartitioned | < its own |
+//!
+//! A spec of nothing but void fields is unpartitioned: that is what dropping the partition fields of
+//! a version 1 table leaves.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use iceberg::metadata_columns::RESERVED_FIELD_ID_DELETE_FILE_PATH;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileFormat, Datum, Literal, PrimitiveLiteral, Struct,
+    TableMetadata,
 };
 
 use super::{DeleteFile, Loaded, ScanTask, sequence_number};
@@ -35,7 +39,11 @@ pub(super) struct DeleteIndex {
 impl DeleteIndex {
     /// Indexes the delete files of these manifests. Files of partitions that the filter excludes are
     /// left out: their data files are not read either.
-    pub(super) fn new(filter: &FileFilter, manifests: &[Loaded]) -> Result<Self> {
+    pub(super) fn new(
+        metadata: &TableMetadata,
+        filter: &FileFilter,
+        manifests: &[Loaded],
+    ) -> Result<Self> {
         let mut index = Self {
             vectors: HashMap::new(),
             by_file: HashMap::new(),
@@ -45,10 +53,15 @@ impl DeleteIndex {
         };
         for (manifest, entries) in manifests {
             let spec_id = manifest.partition_spec_id;
+            let spec = metadata.partition_spec_by_id(spec_id).ok_or_else(|| {
+                Error::corrupt("a manifest has a partition spec that the table does not have")
+                    .with("path", &manifest.manifest_path)
+                    .with("spec", spec_id)
+            })?;
+            let global = spec.is_unpartitioned();
             for entry in entries.iter().filter(|entry| entry.is_alive()) {
                 let file = &entry.data_file;
-                let partitioned = !file.partition().fields().is_empty();
-                if partitioned && !filter.partition_may_match(spec_id, file.partition()) {
+                if !global && !filter.partition_may_match(spec_id, file.partition()) {
                     continue;
                 }
                 let delete = Arc::new(DeleteFile {
@@ -56,14 +69,15 @@ impl DeleteIndex {
                     sequence_number: sequence_number(manifest, entry)?,
                 });
                 index
-                    .add(spec_id, delete)
+                    .add(spec_id, global, delete)
                     .map_err(|error| error.with("manifest", &manifest.manifest_path))?;
             }
         }
         Ok(index)
     }
 
-    fn add(&mut self, spec_id: i32, delete: Arc<DeleteFile>) -> Result<()> {
+    /// `global` says that the delete file's spec is unpartitioned.
+    fn add(&mut self, spec_id: i32, global: bool, delete: Arc<DeleteFile>) -> Result<()> {
         let file = &delete.file;
         match (file.content_type(), file.file_format()) {
             (DataContentType::PositionDeletes, DataFileFormat::Puffin) => {
@@ -91,7 +105,7 @@ impl DeleteIndex {
                     .or_default()
                     .push(delete),
             },
-            (DataContentType::EqualityDeletes, _) if file.partition().fields().is_empty() => {
+            (DataContentType::EqualityDeletes, _) if global => {
                 self.global_equality.push(delete);
             }
             (DataContentType::EqualityDeletes, _) => self

@@ -1,6 +1,7 @@
 //! What to read of a snapshot: manifests and files pruned by a filter, deletes matched to data files.
 
 mod appended;
+mod check;
 mod deletes;
 mod select;
 
@@ -121,7 +122,9 @@ impl<'a> ScanBuilder<'a> {
             return Ok(plan);
         };
         let (data, deletes) = plan.read_manifests(&snapshot, &filter).await?;
-        plan.add_tasks(&filter, &data, &DeleteIndex::new(&filter, &deletes)?)?;
+        let deletes = DeleteIndex::new(table.metadata(), &filter, &deletes)
+            .map_err(|error| error.with("table", table.ident()))?;
+        plan.add_tasks(&filter, &data, &deletes)?;
         Ok(plan)
     }
 }
@@ -311,7 +314,9 @@ pub(crate) async fn manifest_list(
     let (storage, metadata) = (table.storage().clone(), table.metadata().clone());
     let wanted = snapshot.clone();
     task::decode(snapshot.manifest_list(), async move {
-        load_list(&storage, &metadata, &wanted).await
+        let manifests = load_list(&storage, &metadata, &wanted).await?;
+        check::list(&metadata, &wanted, &manifests)?;
+        Ok(manifests)
     })
     .await
     .map_err(|error| error.with("table", table.ident()))
@@ -325,11 +330,12 @@ pub(crate) async fn load_manifests(
     let io = table.storage().file_io();
     stream::iter(manifests)
         .map(|manifest| {
-            let io = io.clone();
+            let (io, metadata) = (io.clone(), table.metadata().clone());
             async move {
                 let path = manifest.manifest_path.clone();
                 task::decode(&path, async move {
                     let entries = load_entries(&io, &manifest).await?;
+                    check::entries(&metadata, &manifest, &entries)?;
                     Ok((manifest, entries))
                 })
                 .await

@@ -6,7 +6,8 @@ use iceberg::expr::Reference;
 use iceberg::metadata_columns::RESERVED_FIELD_ID_DELETE_FILE_PATH;
 use iceberg::spec::{
     Datum, FormatVersion, Literal, NestedField, NestedFieldRef, Operation, PrimitiveType,
-    SnapshotReference, SnapshotRetention, Struct, Transform, Type,
+    SnapshotReference, SnapshotRetention, Struct, Transform, Type, UnboundPartitionField,
+    UnboundPartitionSpec,
 };
 use roaring::RoaringTreemap;
 
@@ -14,6 +15,8 @@ use super::*;
 use crate::ErrorKind;
 use crate::fixture::{Added, Fixture};
 use crate::storage::Location;
+
+mod damage;
 
 fn field(id: i32, name: &str, ty: PrimitiveType) -> NestedFieldRef {
     NestedField::optional(id, name, Type::Primitive(ty)).into()
@@ -221,6 +224,44 @@ async fn deletes_match_by_sequence_number_partition_and_file() {
 }
 
 #[tokio::test]
+async fn equality_deletes_of_a_spec_of_void_fields_apply_to_all_partitions() {
+    let spec = Fixture::spec(&[(2, "kind", Transform::Identity)]);
+    let mut fixture = Fixture::partitioned(FormatVersion::V1, fields(), spec);
+    let a = rows(&mut fixture, 0..5, "a").await;
+    let b = rows(&mut fixture, 0..5, "b").await;
+    fixture
+        .commit(Operation::Append, vec![(0, a), (0, b)])
+        .await;
+    // Version 1 drops a partition field by making it void; the upgrade keeps the spec.
+    let dropped = UnboundPartitionField::builder()
+        .source_id(2)
+        .field_id(1_000)
+        .name("kind_dropped".into())
+        .transform(Transform::Void)
+        .build();
+    let dropped = UnboundPartitionSpec::builder().add_partition_fields([dropped]);
+    fixture.respec(dropped.unwrap().build());
+    fixture.change(|builder| builder.upgrade_format_version(FormatVersion::V2).unwrap());
+    let spec = fixture.metadata.default_partition_spec_id();
+    assert_ne!(spec, 0);
+    let void = Struct::from_iter([None]);
+    let kinds = Arc::new(StringArray::from(vec!["a"])) as ArrayRef;
+    let keys = fixture.batch(vec![longs([1]), kinds]);
+    let own = fixture.data_in(&keys, void.clone()).await;
+    fixture.commit(Operation::Append, vec![(spec, own)]).await;
+    let keys = keys.project(&[0]).unwrap();
+    let deletes = fixture.equality_deletes(&[1], &keys, void).await;
+    fixture
+        .commit(Operation::Delete, vec![(spec, deletes.clone())])
+        .await;
+    let all = plan(&fixture, Predicate::AlwaysTrue).await;
+    assert_eq!(matched(&all, &[&deletes]), vec![(vec![], vec![0]); 3]);
+    let of_b = Reference::new("kind").equal_to(Datum::string("b"));
+    let of_b = plan(&fixture, of_b).await;
+    assert_eq!(matched(&of_b, &[&deletes]), vec![(vec![], vec![0])]);
+}
+
+#[tokio::test]
 async fn position_deletes_older_than_the_data_do_not_apply() {
     let mut fixture = Fixture::new(FormatVersion::V2, fields());
     let data = rows(&mut fixture, 0..5, "a").await;
@@ -417,47 +458,6 @@ async fn wrong_columns_and_filters_are_refused_with_the_table() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains("db.t"), "{error}");
     }
-}
-
-#[tokio::test]
-async fn missing_and_corrupt_metadata_files_are_errors_with_their_path() {
-    let mut fixture = Fixture::new(FormatVersion::V2, fields());
-    let data = rows(&mut fixture, 0..5, "a").await;
-    fixture.commit(Operation::Append, vec![(0, data)]).await;
-    let manifest = fixture.manifests().await[0].manifest_path.clone();
-    let list = fixture
-        .metadata
-        .current_snapshot()
-        .unwrap()
-        .manifest_list()
-        .to_string();
-    for path in [manifest, list] {
-        let location = Location::parse(&path).unwrap();
-        let bytes = fixture.storage.read(&location).await.unwrap();
-        fixture.storage.delete(&location).await.unwrap();
-        let error = fixture.table().scan().plan().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-        assert!(error.to_string().contains(&path), "{error}");
-        for damaged in [bytes.slice(..bytes.len() / 2), vec![7u8; 100].into()] {
-            fixture.storage.write(&location, damaged).await.unwrap();
-            let error = fixture.table().scan().plan().await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-            assert!(error.to_string().contains(&path), "{error}");
-        }
-        for at in (0..bytes.len()).step_by(11) {
-            let mut damaged = bytes.to_vec();
-            damaged[at] ^= 0x55;
-            fixture
-                .storage
-                .write(&location, damaged.into())
-                .await
-                .unwrap();
-            // An error or a plan, but no panic.
-            let _ = fixture.table().scan().plan().await;
-        }
-        fixture.storage.write(&location, bytes).await.unwrap();
-    }
-    assert_eq!(plan(&fixture, Predicate::AlwaysTrue).await.tasks.len(), 1);
 }
 
 fn paths(plan: &ScanPlan) -> Vec<&str> {
