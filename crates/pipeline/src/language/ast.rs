@@ -199,6 +199,17 @@ pub enum OnViolation {
     FailUpdate,
 }
 
+impl OnViolation {
+    /// The stable name, as it stands in reports and in fingerprints.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::DropRow => "drop-row",
+            Self::FailUpdate => "fail-update",
+        }
+    }
+}
+
 /// A condition that every row of a table should meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
@@ -259,6 +270,8 @@ pub struct SqlExpr {
     pub sql: String,
     /// The column, if the expression is nothing but one.
     pub column: Option<String>,
+    /// Changes whenever the expression says something else.
+    pub fingerprint: Fingerprint,
     /// Where it was written.
     pub span: Span,
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::ast::{
-    ColumnSelection, Query, ReadKind, SourceRef, TableDefinition, TableKind, TableName,
-    ViewDefinition, WriteDefinition,
+    ColumnSelection, Expectation, Query, ReadKind, SourceRef, TableDefinition, TableKind,
+    TableName, ViewDefinition, WriteDefinition,
 };
 use super::diagnostics::{Diagnostic, Diagnostics, Problem, SourceFile, Span};
 use super::fingerprint::Fingerprint;
@@ -392,9 +392,12 @@ fn build(project: &Project, names: &[TableName], order: &[usize]) -> Pipeline {
 fn flows_of(project: &Project, table: &TableDefinition) -> Vec<Flow> {
     let target = &table.name.node;
     let implicit = table.query.as_ref().map(|query| {
-        let write = match table.kind {
-            TableKind::StreamingTable => Write::Append,
-            TableKind::MaterializedView => Write::Replace,
+        let (write, own) = match table.kind {
+            TableKind::StreamingTable => (Write::Append, query.fingerprint.clone()),
+            TableKind::MaterializedView => (
+                Write::Replace,
+                with_expectations(&query.fingerprint, &table.expectations),
+            ),
         };
         flow(
             project,
@@ -402,7 +405,7 @@ fn flows_of(project: &Project, table: &TableDefinition) -> Vec<Flow> {
             target,
             query,
             write,
-            &query.fingerprint,
+            &own,
             table.name.span,
         )
     });
@@ -432,6 +435,27 @@ fn flows_of(project: &Project, table: &TableDefinition) -> Vec<Flow> {
         )
     });
     implicit.into_iter().chain(explicit).collect()
+}
+
+/// The fingerprint of a view: its expectations decide which rows it holds as its query does.
+fn with_expectations(query: &Fingerprint, expectations: &[Expectation]) -> Fingerprint {
+    if expectations.is_empty() {
+        return query.clone();
+    }
+    let named = expectations.iter().map(|expectation| {
+        let Expectation {
+            name,
+            condition,
+            on_violation,
+        } = expectation;
+        let what = format!("expectation {} {}", on_violation.as_str(), name.node);
+        (what, &condition.fingerprint)
+    });
+    let parts: Vec<(String, &Fingerprint)> = [("query".to_owned(), query)]
+        .into_iter()
+        .chain(named)
+        .collect();
+    Fingerprint::combine(parts.iter().map(|(name, print)| (name.as_str(), *print)))
 }
 
 fn flow(

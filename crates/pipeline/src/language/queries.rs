@@ -129,6 +129,7 @@ fn read(
     }
     let mut sources = Sources {
         file,
+        tokens: &tokens,
         whole,
         ids,
         scopes: Vec::new(),
@@ -204,6 +205,7 @@ pub(super) fn expression(cursor: &Cursor<'_>, what: &str) -> Result<SqlExpr, Pro
     Ok(SqlExpr {
         sql: expr.to_string(),
         column,
+        fingerprint: Fingerprint::of_tokens(cursor.rest()),
         span,
     })
 }
@@ -269,6 +271,7 @@ impl Scope {
 /// Collects the sources of a query and puts their ids in their places.
 struct Sources<'a> {
     file: FileId,
+    tokens: &'a [TokenWithSpan],
     whole: Span,
     ids: &'a mut SourceIds,
     scopes: Vec<Scope>,
@@ -308,6 +311,26 @@ impl VisitorMut for Sources<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            sample: Some(_), ..
+        }
+        | TableFactor::Derived {
+            sample: Some(_), ..
+        } = factor
+        {
+            // The engine passes it over and would read all rows.
+            let start = span_of(self.file, factor.span()).unwrap_or(self.whole);
+            let mut words = self.tokens.iter().filter_map(|token| match &token.token {
+                Token::Word(word) if word.value.eq_ignore_ascii_case("TABLESAMPLE") => {
+                    span_of(self.file, token.span).filter(|span| span.start >= start.start)
+                }
+                _ => None,
+            });
+            let place = words.next().unwrap_or(start);
+            let problem = Problem::unsupported(place, "TABLESAMPLE");
+            self.found
+                .push(problem.help("filter by a column, for instance by a hash of the key"));
+        }
         let TableFactor::Table {
             name,
             alias,

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
+use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::sql::sqlparser::ast::{
     self as sql, Expr, GroupByExpr, JoinOperator, ObjectName, Query, Select, SetExpr, Spanned as _,
-    TableFactor, TableWithJoins, Visit as _, Visitor,
+    TableFactor, TableWithJoins, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::{Span as SqlSpan, Token, TokenWithSpan};
 
@@ -20,8 +22,20 @@ use super::lexer::span_of;
 const BATCHES: &str = "the result would depend on how the stream is cut into batches";
 const USE_VIEW: &str = "compute it in a materialized view that reads the streaming table";
 
-/// Functions that turn many rows into one.
-const AGGREGATES: &[&str] = &[
+/// Functions that turn many rows into one: those of the engine under all their names, so that none of a
+/// newer engine is forgotten, and [`MORE_AGGREGATES`].
+static AGGREGATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let mut names: BTreeSet<String> = MORE_AGGREGATES.iter().map(|name| (*name).into()).collect();
+    for function in all_default_aggregate_functions() {
+        names.insert(function.name().to_lowercase());
+        names.extend(function.aliases().iter().map(|name| name.to_lowercase()));
+    }
+    names
+});
+
+/// Aggregates of Spark and of other engines, which ours has under another name, or not at all: the
+/// message about a stream says more than that there is no such function.
+const MORE_AGGREGATES: &[&str] = &[
     "any",
     "any_value",
     "approx_count_distinct",
@@ -101,11 +115,11 @@ pub(super) fn check(
         tokens,
         whole,
         ctes: Vec::new(),
-        seen: BTreeSet::new(),
+        in_expressions: 0,
         found: Vec::new(),
     };
     let count = shape.query(query);
-    if count > 1 || streams.len() > 1 {
+    if streams.len() > 1 || (count > 0 && count + shape.in_expressions > 1) {
         let place = streams.last().map_or(whole, |(_, span)| *span);
         let (what, help) = if streams.len() > 1 {
             let help = "read the other one without STREAM, or write one flow for each";
@@ -117,10 +131,12 @@ pub(super) fn check(
         shape
             .found
             .push(Problem::unsupported(place, what).help(help));
-    } else {
-        for (_, span) in streams.iter().filter(|(id, _)| !shape.seen.contains(id)) {
+    } else if count == 0 {
+        // The rows of the query come from elsewhere, and would come again with every batch.
+        for (_, span) in streams {
             let message = format!("a stream cannot be read here: {BATCHES}");
-            let help = "a stream stands in FROM, of the query itself or of a subquery in its FROM";
+            let help = "a stream stands in FROM of the query itself, or of a subquery or a common \
+                        table expression that is named there";
             shape.found.push(Problem::new(*span, message).help(help));
         }
     }
@@ -133,8 +149,8 @@ struct Shape<'a> {
     whole: Span,
     /// The common table expressions in scope and how many streams each reads.
     ctes: Vec<(String, usize)>,
-    /// The streams that were met in an allowed place.
-    seen: BTreeSet<String>,
+    /// How many streams subqueries outside of FROM read.
+    in_expressions: usize,
     found: Vec<Problem>,
 }
 
@@ -215,6 +231,10 @@ impl Shape<'_> {
         match body {
             SetExpr::Select(select) => self.select(select),
             SetExpr::Query(query) => self.query(query),
+            SetExpr::Values(values) => {
+                self.subqueries(values);
+                0
+            }
             SetExpr::SetOperation {
                 left, op, right, ..
             } => {
@@ -238,6 +258,10 @@ impl Shape<'_> {
 
     fn select(&mut self, select: &Select) -> usize {
         let count = select.from.iter().map(|table| self.joins(table)).sum();
+        self.subqueries(&select.projection);
+        self.subqueries(&select.selection);
+        self.subqueries(&select.having);
+        self.subqueries(&select.qualify);
         if count == 0 {
             return 0;
         }
@@ -290,6 +314,7 @@ impl Shape<'_> {
         let mut left = self.factor(&table.relation);
         for join in &table.joins {
             let right = self.factor(&join.relation);
+            self.subqueries(&join.join_operator);
             let (keeps_left, keeps_right) = match &join.join_operator {
                 JoinOperator::Join(_)
                 | JoinOperator::Inner(_)
@@ -340,11 +365,41 @@ impl Shape<'_> {
         if let Some((_, count)) = self.ctes.iter().rev().find(|(cte, _)| *cte == name) {
             return *count;
         }
-        let stream = self.streams.iter().any(|(id, _)| *id == name);
-        if stream {
-            self.seen.insert(name);
+        usize::from(self.streams.iter().any(|(id, _)| *id == name))
+    }
+
+    /// Counts the streams that the subqueries of an expression read; what else is in them may be there.
+    fn subqueries(&mut self, expressions: &impl Visit) {
+        let _ = expressions.visit(&mut Subqueries {
+            shape: self,
+            depth: 0,
+        });
+    }
+}
+
+/// Finds the outermost subqueries of an expression.
+struct Subqueries<'s, 'a> {
+    shape: &'s mut Shape<'a>,
+    depth: usize,
+}
+
+impl Visitor for Subqueries<'_, '_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if self.depth == 0 {
+            let known = self.shape.found.len();
+            let count = self.shape.query(query);
+            self.shape.found.truncate(known);
+            self.shape.in_expressions += count;
         }
-        usize::from(stream)
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
     }
 }
 
@@ -391,6 +446,6 @@ pub(super) fn many_row_call(expr: &Expr) -> Option<(SqlSpan, String)> {
         return Some((name.span(), format!("the window function {what}")));
     }
     AGGREGATES
-        .contains(&what.as_str())
+        .contains(&what)
         .then(|| (name.span(), format!("the aggregate {what}")))
 }

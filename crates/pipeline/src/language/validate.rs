@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::ast::{
     AutoCdcDefinition, ColumnSelection, FlowDefinition, Query, ReadKind, ScdType, Source,
-    SourceRef, Statement, TableDefinition, TableKind, TableName, ViewDefinition, WriteDefinition,
+    SourceFunction, SourceRef, Statement, TableDefinition, TableKind, TableName, ViewDefinition,
+    WriteDefinition,
 };
 use super::diagnostics::{Problem, SourceFile, Span, Spanned};
 use super::suggest;
@@ -125,14 +126,20 @@ impl Project {
     pub(super) fn check_references(&self, problems: &mut Vec<Problem>) {
         for (query, reader) in self.queries() {
             for source in &query.sources {
-                if let SourceRef::Table(name) = &source.from {
-                    self.check_source(name, source, problems);
+                match &source.from {
+                    SourceRef::Table(name) => self.check_source(name, source, problems),
+                    SourceRef::Function(function) => {
+                        check_function(function, source, query, reader, problems);
+                    }
                 }
             }
             check_streams(query, reader, problems);
         }
         for flow in &self.flows {
             self.check_target(flow, problems);
+            if matches!(flow.write, WriteDefinition::AutoCdc(_)) {
+                self.check_changes(&flow.query, problems);
+            }
         }
         for table in &self.tables {
             self.check_flows_into(table, problems);
@@ -204,6 +211,32 @@ impl Project {
                 );
             }
             Some(Dataset::Table(_) | Dataset::External) => {}
+        }
+    }
+
+    /// Refuses AUTO CDC from a source function, also behind views: its records that are no rows could
+    /// not be kept.
+    fn check_changes(&self, query: &Query, problems: &mut Vec<Problem>) {
+        let Some(first) = query.streams().next() else {
+            return;
+        };
+        let mut source = first;
+        // One step more than there are views: a cycle of them is told elsewhere.
+        for _ in 0..=self.views.len() {
+            let view = match &source.from {
+                SourceRef::Function(function) => {
+                    let what = format!("AUTO CDC directly from {}", function.name);
+                    let help =
+                        "read the source into a streaming table, and that table with AUTO CDC";
+                    problems.push(Problem::unsupported(first.span, &what).help(help));
+                    return;
+                }
+                SourceRef::Table(name) => self.view(name),
+            };
+            match view.and_then(|view| view.query.streams().next()) {
+                Some(next) => source = next,
+                None => return,
+            }
         }
     }
 
@@ -320,6 +353,28 @@ fn place_of(span: Span, files: &[SourceFile]) -> String {
     };
     let before = file.text.get(..span.start).unwrap_or_default();
     format!("{}:{}", file.name, before.matches('\n').count() + 1)
+}
+
+/// Refuses a source function that is not read as a stream.
+fn check_function(
+    function: &SourceFunction,
+    source: &Source,
+    query: &Query,
+    reader: Reader,
+    problems: &mut Vec<Problem>,
+) {
+    // A query that must have a stream and has none is told that.
+    let told = reader == Reader::StreamingTable && query.streams().next().is_none();
+    if source.kind == ReadKind::Stream || told {
+        return;
+    }
+    let name = &function.name;
+    problems.push(
+        Problem::unsupported(source.span, &format!("{name} without STREAM")).help(format!(
+            "read it into a streaming table, … AS SELECT * FROM STREAM {name}(…), and read that \
+             table here"
+        )),
+    );
 }
 
 fn check_streams(query: &Query, reader: Reader, problems: &mut Vec<Problem>) {

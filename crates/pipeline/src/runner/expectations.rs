@@ -133,12 +133,7 @@ impl Checks {
             .map(|(expectation, (passed, failed))| ExpectationResult {
                 name: expectation.name.node.clone(),
                 condition: expectation.condition.sql.clone(),
-                action: match expectation.on_violation {
-                    OnViolation::Warn => "warn",
-                    OnViolation::DropRow => "drop-row",
-                    OnViolation::FailUpdate => "fail-update",
-                }
-                .to_string(),
+                action: expectation.on_violation.as_str().to_string(),
                 passed: *passed,
                 failed: *failed,
             })

@@ -629,7 +629,7 @@ fn one_stream_is_read_and_its_side_is_kept() {
       |
     2 | CREATE STREAMING TABLE s.t AS SELECT * FROM x.y WHERE a IN (SELECT a FROM STREAM(b.raw))
       |                                                                           ^^^^^^^^^^^^
-      = help: a stream stands in FROM, of the query itself or of a subquery in its FROM
+      = help: a stream stands in FROM of the query itself, or of a subquery or a common table expression that is named there
     "#);
     assert_snapshot!(after_raw("CREATE STREAMING TABLE s.t AS WITH c AS (SELECT * FROM STREAM(b.raw)) SELECT * FROM c JOIN c AS d ON c.a = d.a"), @r#"
     error: a stream that is read more than once is not supported in this version

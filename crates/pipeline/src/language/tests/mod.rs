@@ -2,6 +2,7 @@ mod meaning;
 mod mistakes;
 mod movies;
 mod properties;
+mod streams;
 
 use super::*;
 
