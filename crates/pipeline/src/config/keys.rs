@@ -544,8 +544,8 @@ pub(super) static PROPERTIES: &[Property] = &[
     property("berglake.batch.max-files", "1000", "Files per commit."),
     property(
         "berglake.batch.max-bytes",
-        "1GiB",
-        "Bytes of files per commit; one file is taken whole.",
+        "1073741824",
+        "Bytes of files or messages per commit, as a whole number; one file is taken whole.",
     ),
     property(
         "berglake.batch.max-rows",

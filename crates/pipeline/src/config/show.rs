@@ -1,5 +1,6 @@
 //! The effective configuration for people to read, without secrets.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::Config;
@@ -90,12 +91,19 @@ fn shown(path: &[String], kind: Kind, value: &str) -> String {
 /// A URL with passwords replaced by `***`: that of its authority and those of its query.
 pub fn mask_url(text: &str) -> String {
     let Ok(mut url) = url::Url::parse(text) else {
-        // Whatever stands before the last @ of something that is no URL may be a password.
-        return match text.rsplit_once('@') {
-            Some((_, rest)) => format!("***@{rest}"),
-            None => text.to_string(),
-        };
+        return before_the_last_at(text);
     };
+    // A password with `#`, `/` or `?` ends the authority early: the beginning of the password passes
+    // for a port then, and an @ behind tells of it.
+    if url[url::Position::BeforePath..].contains('@') {
+        let in_secret =
+            |(name, value): (Cow<'_, str>, Cow<'_, str>)| is_secret(&name) && value.contains('@');
+        // What follows the @ may be the rest of a password too, if the @ is in a parameter that is one.
+        return match url.query_pairs().any(in_secret) {
+            true => "***".to_string(),
+            false => before_the_last_at(text),
+        };
+    }
     let mut changed = false;
     if url.password().is_some() {
         changed = url.set_password(Some("***")).is_ok();
@@ -121,6 +129,29 @@ pub fn mask_url(text: &str) -> String {
     } else {
         text.to_string()
     }
+}
+
+/// A text in which everything before its last @ may be a password.
+fn before_the_last_at(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) => format!("***@{}", mask_parameters(rest)),
+        None => mask_parameters(text),
+    }
+}
+
+/// A text with the values of parameters that may be passwords replaced.
+fn mask_parameters(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    for piece in text.split_inclusive(['?', '&']) {
+        match piece.split_once('=') {
+            Some((name, _)) if is_secret(name) => {
+                let end = piece.strip_suffix(['?', '&']).map_or(piece.len(), str::len);
+                let _ = write!(masked, "{name}=***{}", &piece[end..]);
+            }
+            _ => masked.push_str(piece),
+        }
+    }
+    masked
 }
 
 /// Whether a value of this name may be a password.

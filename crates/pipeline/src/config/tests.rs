@@ -432,7 +432,7 @@ fn an_override_that_names_no_key_is_an_error() {
             "BERGLAKE_STORAGE__WAREHOSE",
             "did you mean BERGLAKE_STORAGE__WAREHOUSE?",
         ),
-        ("BERGLAKE_NOTHING__AT__ALL", "config show"),
+        ("BERGLAKE_NOTHING__AT__ALL", "docs/configuration.md"),
         (
             "BERGLAKE_CATALOG_URI",
             "did you mean BERGLAKE_CATALOG__URI?",
@@ -520,10 +520,41 @@ fn sizes_have_units() {
     }
 }
 
+#[test]
+fn whatever_looks_like_a_port_or_a_path_before_an_at_is_hidden() {
+    for (text, shown) in [
+        ("postgres://u:12#34@h/db", "***@h/db"),
+        ("postgres://u:12/34@h/db", "***@h/db"),
+        ("postgres://u:12?34@h/db", "***@h/db"),
+        ("postgres://u:a@b/c@h/db", "***@h/db"),
+        ("postgres:u:secret@h/db", "***@h/db"),
+        (
+            "postgres://u:12/34@h/db?x=1&sslpassword=no",
+            "***@h/db?x=1&sslpassword=***",
+        ),
+        (
+            "postgres://u:ab/34@h/db?password=no&x=1",
+            "***@h/db?password=***&x=1",
+        ),
+        ("postgres://u:12?token=34@h/db", "***"),
+        ("postgres://u:p@h/db?password=a@b", "***"),
+        ("postgres://u@h/db", "postgres://u@h/db"),
+        ("postgres://h:5432/db", "postgres://h:5432/db"),
+        ("sqlite:.berglake/catalog.db", "sqlite:.berglake/catalog.db"),
+    ] {
+        assert_eq!(mask_url(text), shown, "{text}");
+    }
+}
+
 proptest::proptest! {
     #[test]
-    fn masking_never_shows_a_password(password in "[a-zA-Z0-9!$&*+,;=_.-]{6,20}") {
+    fn masking_never_shows_a_password(password in "[a-zA-Z0-9!$&*+,;=_.#/?-]{6,20}") {
         let masked = mask_url(&format!("postgres://user:{password}@host:5432/db"));
-        proptest::prop_assert_eq!(masked, "postgres://user:***@host:5432/db");
+        if password.contains(['#', '/', '?']) {
+            // All of it, if what follows a `?` looks like a parameter with a secret.
+            proptest::prop_assert!(["***@host:5432/db", "***"].contains(&masked.as_str()), "{}", masked);
+        } else {
+            proptest::prop_assert_eq!(masked, "postgres://user:***@host:5432/db");
+        }
     }
 }
