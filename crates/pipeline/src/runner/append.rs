@@ -10,6 +10,7 @@ use tracing::Instrument;
 use super::dead_letters::{self, DeadLetters};
 use super::expectations::Checks;
 use super::inputs::{self, Batch};
+use super::owner::Owning;
 use super::{FlowRun, dataflow, sink, tables};
 use crate::report::{FlowReport, FlowStatus};
 
@@ -86,7 +87,10 @@ pub(super) async fn take(
         .with_properties(pins);
     let mut transaction = Transaction::new(run.runner.catalog.as_ref())
         .retry(properties::retry_policy(target.metadata())?)
-        .step(target.ident().clone(), rows);
+        .step(
+            target.ident().clone(),
+            Owning::new(rows, &run.runner.project.config.name),
+        );
     if let (Some(table), false) = (dead.table(), letters.files.is_empty()) {
         // In the same transaction: neither rows without their dead letters nor the reverse.
         let append = Append {

@@ -125,7 +125,7 @@ impl Runner {
                 let flow: Option<&Flow> = self.pipeline.flows_into(table.name()).next();
                 let schemas = match flow {
                     Some(flow) => Schemas::for_flow(self, flow).await?,
-                    None => Schemas::of(self).await?,
+                    None => Schemas::of(self, self.pipeline.flows().iter()).await,
                 };
                 self.ensure(&schemas.wanted(table)?).await?
             }

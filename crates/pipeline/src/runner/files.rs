@@ -105,6 +105,13 @@ impl FileInput {
             Some(columns) => Ok(columns.clone()),
             None => {
                 let listing = self.list().await?;
+                if listing.files.is_empty() {
+                    return Err(IngestError::NoSchema {
+                        pattern: self.pattern.clone(),
+                        reason: "there are no files".to_owned(),
+                    }
+                    .into());
+                }
                 Ok(infer_schema(&self.store, &listing.files, self.format, &self.csv).await?)
             }
         }

@@ -26,19 +26,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::dataflow::{self, Providers};
 use super::files::FileInput;
 use super::kafka::{self, KAFKA, KafkaCall, TopicBatch};
+use super::limits::{MAX_BYTES, MAX_FILES, MAX_ROWS};
 use super::telemetry::{self, Newest};
-use super::{FlowRun, Resume, RunOptions, Runner, progress_key, tables};
+use super::{FlowRun, Resume, RunOptions, Runner, owner, progress_key, start, tables};
 use crate::language::{Flow, SourceRef, Write};
 use crate::report::PlannedAction;
-
-/// The most files that one commit takes, unless `berglake.batch.max-files` says otherwise.
-const MAX_FILES: u64 = 1_000;
-/// The most bytes of files or messages that one commit takes, unless `berglake.batch.max-bytes` says
-/// otherwise; one file is taken whole, whatever its size.
-const MAX_BYTES: u64 = 1 << 30;
-/// The most rows or messages that one commit takes, unless `berglake.batch.max-rows` says otherwise; the
-/// rows of one snapshot are taken together, however many they are.
-const MAX_ROWS: u64 = 2_000_000;
 
 /// A pinned part of a flow's source.
 pub(super) struct Batch {
@@ -222,18 +214,6 @@ enum Pending {
     },
 }
 
-/// A whole number in a table's property.
-fn limit(target: &Table, property: &'static str, default: u64) -> Result<u64> {
-    match target.metadata().properties().get(property) {
-        None => Ok(default),
-        Some(text) => text.parse::<u64>().ok().filter(|n| *n > 0).ok_or_else(|| {
-            Error::invalid(format!("{text:?} is no whole number above 0"))
-                .with("table", target.ident())
-                .with("property", property)
-        }),
-    }
-}
-
 /// The progress of a flow into its target.
 pub(super) fn position(
     flow: &FlowId,
@@ -352,8 +332,15 @@ pub(super) async fn describe(
     let refresh = options.full_refresh.contains(&flow.target.to_string());
     let id = FlowId::new(progress_key(&runner.project, flow))?;
     let position = match target {
-        Some(target) if !refresh => position(&id, target, options.resume)?,
-        _ => None,
+        Some(target) if refresh => {
+            owner::may_empty(target, &runner.project.config.name, &flow.name)?;
+            None
+        }
+        Some(target) => {
+            start::may_begin(runner, flow, &id, target, options.resume)?;
+            position(&id, target, options.resume)?
+        }
+        None => None,
     };
     let reads = match pending_of(runner, flow, position.as_ref(), options.resume).await {
         Ok(Pending::Nothing { .. }) => None,
@@ -441,8 +428,8 @@ fn messages(
     warnings: Vec<String>,
 ) -> Result<Next> {
     let limits = Limits {
-        messages: limit(target, "berglake.batch.max-rows", MAX_ROWS)?,
-        bytes: limit(target, "berglake.batch.max-bytes", MAX_BYTES)?,
+        messages: MAX_ROWS.of(target)?,
+        bytes: MAX_BYTES.of(target)?,
     };
     let columns = reading.columns()?;
     let recorded = kafka::position(run.flow, step.from.as_ref())?.cloned();
@@ -489,8 +476,8 @@ async fn tables_and_files(
             files,
             warnings,
         } => {
-            let max_files = limit(target, "berglake.batch.max-files", MAX_FILES)?;
-            let max_bytes = limit(target, "berglake.batch.max-bytes", MAX_BYTES)?;
+            let max_files = MAX_FILES.of(target)?;
+            let max_bytes = MAX_BYTES.of(target)?;
             let mut taken = Vec::new();
             let mut bytes = 0;
             for file in files {
@@ -525,7 +512,7 @@ async fn tables_and_files(
             from: after,
             to,
         } => {
-            let max_rows = limit(target, "berglake.batch.max-rows", MAX_ROWS)?;
+            let max_rows = MAX_ROWS.of(target)?;
             let to = cut(&table, after, to, max_rows)?;
             let plan = rows_after(flow, &table, after, to).await?;
             let columns: SchemaRef = schema::to_arrow(&plan.schema)?;

@@ -13,6 +13,8 @@ mod expectations;
 mod files;
 mod inputs;
 mod kafka;
+mod limits;
+mod owner;
 mod refresh;
 mod schemas;
 mod sink;
@@ -34,15 +36,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Project;
 use crate::config::Config;
-use crate::language::{Flow, Pipeline, TableName, Write};
+use crate::language::{Flow, Pipeline, SourceRef, TableName, Write};
 use crate::report::{
     FlowKind, FlowPlan, FlowReport, FlowStatus, PlannedAction, RunPlan, RunReport,
 };
 
 pub use crate::language::DEAD_LETTER_PROPERTY;
 pub use check::{SourceName, TableCheck};
+pub use owner::PIPELINE_PROPERTY;
 pub(crate) use schemas::Schemas;
-pub use tables::PIPELINE_PROPERTY;
 pub(crate) use tables::ident;
 
 /// What to run and how.
@@ -52,14 +54,16 @@ pub struct RunOptions {
     pub layer: Option<String>,
     /// Tables to empty and fill anew from the start of their sources.
     pub full_refresh: Vec<String>,
-    /// What to do with a flow whose table was rolled back: `None` stops and asks.
+    /// What to do with a flow whose table was rolled back, or holds rows of a flow that is defined no
+    /// more: `None` stops and asks.
     pub resume: Option<Resume>,
 }
 
 /// What to do with source rows between a rolled-back head and the recorded progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
-    /// Reads them again: the rollback undid their rows.
+    /// Reads them again: the rollback undid their rows. A flow without progress begins beside the rows
+    /// of one that is defined no more.
     Replay,
     /// Leaves them out: the rollback meant to be rid of them.
     Skip,
@@ -141,7 +145,7 @@ impl Runner {
     /// # Errors
     /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) with what was found.
     pub async fn validate(&self) -> Result<()> {
-        let schemas = Schemas::of(self).await?;
+        let schemas = Schemas::of(self, self.pipeline.flows().iter()).await;
         for table in self.pipeline.tables() {
             let wanted = schemas.wanted(table)?;
             tables::check(self.catalog.as_ref(), &self.project.config, &wanted).await?;
@@ -152,18 +156,31 @@ impl Runner {
     /// What a run would do.
     ///
     /// # Errors
-    /// Errors of catalog and storage, and those of [`validate`](Self::validate).
+    /// Only what concerns no flow alone: an unknown layer or table.
     pub async fn plan(&self, options: &RunOptions) -> Result<RunPlan> {
         self.check(options)?;
-        let schemas = Schemas::of(self).await?;
+        let schemas = Schemas::of(self, self.selected(options)).await;
         let mut flows = Vec::new();
+        let mut moving: HashSet<&TableName> = HashSet::new();
         for flow in self.selected(options) {
             let action = match self.plan_flow(flow, &schemas, options).await {
+                Ok(PlannedAction::UpToDate) => match self.behind(flow, &moving) {
+                    Some(source) => PlannedAction::Update {
+                        reads: format!("what {source} has after its update"),
+                    },
+                    None => PlannedAction::UpToDate,
+                },
                 Ok(action) => action,
                 Err(error) => PlannedAction::Blocked {
                     reason: error.to_string(),
                 },
             };
+            if matches!(
+                action,
+                PlannedAction::Create { .. } | PlannedAction::Update { .. }
+            ) {
+                moving.insert(&flow.target);
+            }
             flows.push(FlowPlan {
                 flow: flow.name.clone(),
                 target: flow.target.to_string(),
@@ -181,11 +198,11 @@ impl Runner {
     /// Runs the flows in order. A flow that fails is in the report, and those that need it are skipped.
     ///
     /// # Errors
-    /// Only what concerns no flow alone: catalog away, an unknown layer, a pipeline that does not plan.
+    /// Only what concerns no flow alone: an unknown layer or table.
     pub async fn run(&self, options: &RunOptions, observer: &dyn Observer) -> Result<RunReport> {
         self.check(options)?;
         let started = self.environment.clock().now_millis();
-        let schemas = Schemas::of(self).await?;
+        let schemas = Schemas::of(self, self.selected(options)).await;
         let mut failed: HashSet<TableName> = HashSet::new();
         let mut reports = Vec::new();
         let stop = CancellationToken::new();
@@ -273,6 +290,20 @@ impl Runner {
         inputs::describe(self, flow, target.as_ref(), options).await
     }
 
+    /// The table among these, which are about to change, whose change makes a flow due.
+    fn behind<'a>(&self, flow: &'a Flow, moving: &HashSet<&TableName>) -> Option<&'a TableName> {
+        let stream = flow.stream.as_ref().map(|stream| &stream.from);
+        // What is joined to a stream is read as it stands, and makes nothing due.
+        let mut inputs = flow.inputs().filter(|input| match stream {
+            Some(stream) => input.from == *stream,
+            None => true,
+        });
+        inputs.find_map(|input| match &input.from {
+            SourceRef::Table(name) => moving.contains(name).then_some(name),
+            SourceRef::Function(_) => None,
+        })
+    }
+
     fn definition(&self, flow: &Flow) -> Result<&crate::language::Table> {
         self.pipeline.table(&flow.target).ok_or_else(|| {
             Error::internal("a flow writes a table that is not defined").with("flow", &flow.name)
@@ -323,6 +354,16 @@ impl Runner {
                     Error::invalid(format!("the pipeline has no table {table:?}"))
                         .help(format!("it has {}", known.join(", "))),
                 );
+            }
+            if !self
+                .selected(options)
+                .any(|flow| flow.target.to_string() == *table)
+            {
+                return Err(Error::invalid(format!(
+                    "{table} is to be refreshed, and is not in the layer that is run"
+                ))
+                .with("layer", options.layer.as_deref().unwrap_or_default())
+                .help("name its layer, or leave --layer out"));
             }
         }
         Ok(())

@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
+use super::owner::{self, Owning};
 use super::telemetry::{self, Measured, Newest};
 use super::{FlowRun, RunOptions, Runner, inputs, progress_key, sink, tables};
 use crate::language::{Flow, SourceRef};
@@ -34,9 +35,50 @@ struct Record {
     sources: BTreeMap<String, Option<i64>>,
 }
 
+/// What the keys of all records begin with.
+const KEY_PREFIX: &str = "berglake.refresh.";
+
+/// Whether a view may replace what a table holds: its own rows, or those of a table of the pipeline.
+///
+/// # Errors
+/// [`InvalidInput`](ErrorKind::InvalidInput) if there are rows of others.
+pub(super) fn may_replace(table: &Table, pipeline: &str, flow: &str) -> Result<()> {
+    let key = Record::key(&format!("{pipeline}.{flow}"));
+    // Before tables were taken over, a view could fill one that has no owner.
+    let has_refreshed = table.metadata().snapshots().any(|snapshot| {
+        let summary = snapshot.summary();
+        summary.additional_properties.contains_key(&key)
+    });
+    match has_refreshed {
+        true => owner::may_write(table, pipeline),
+        false => owner::may_empty(table, pipeline, flow),
+    }
+}
+
+/// The materialized view of this pipeline whose rows are at the head of a table, below what was appended
+/// to them.
+pub(super) fn view_at(table: &Table, pipeline: &str) -> Option<String> {
+    let prefix = Record::key(&format!("{pipeline}."));
+    for snapshot in table.ancestors(table.metadata().current_snapshot_id()) {
+        let summary = snapshot.summary();
+        let mut keys = summary.additional_properties.keys();
+        if let Some(view) = keys.find_map(|key| key.strip_prefix(&prefix)) {
+            return Some(view.to_owned());
+        }
+        let removes = matches!(
+            summary.operation,
+            iceberg::spec::Operation::Overwrite | iceberg::spec::Operation::Delete
+        );
+        if removes {
+            return None;
+        }
+    }
+    None
+}
+
 impl Record {
     fn key(progress_key: &str) -> String {
-        format!("berglake.refresh.{progress_key}")
+        format!("{KEY_PREFIX}{progress_key}")
     }
 
     /// The record that describes the rows of the table's head, if they come from a refresh.
@@ -222,8 +264,11 @@ async fn compute(
     let sink::Written { files, rows } = written?;
     report.rows_read = sources.iter().map(|(_, table)| live_rows(table)).sum();
 
+    let pipeline = runner.project.config.name.as_str();
     let refresh = Refresh {
         key,
+        pipeline: pipeline.to_owned(),
+        flow: flow.name.clone(),
         seen,
         now,
         files: files.clone(),
@@ -231,7 +276,7 @@ async fn compute(
     let policy = properties::retry_policy(target.metadata())?;
     let committed = Transaction::new(runner.catalog.as_ref())
         .retry(policy)
-        .step(target.ident().clone(), refresh)
+        .step(target.ident().clone(), Owning::new(refresh, pipeline))
         .commit()
         .await;
     match committed {
@@ -272,6 +317,8 @@ fn live_rows(table: &Table) -> u64 {
 /// Replaces all rows, provided that nobody else changed the table since the sources were pinned.
 struct Refresh {
     key: String,
+    pipeline: String,
+    flow: String,
     seen: Option<Record>,
     now: Record,
     files: Vec<WrittenFile>,
@@ -287,6 +334,7 @@ impl Operation for Refresh {
             )
             .help("run again"));
         }
+        may_replace(base, &self.pipeline, &self.flow)?;
         let record = serde_json::to_string(&self.now)
             .map_err(|error| Error::internal("a record cannot be written").source_error(error))?;
         let overwrite = Overwrite {

@@ -2,22 +2,25 @@
 
 use std::collections::{HashMap, HashSet};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use berglake_format::{Error, ErrorKind, Result, schema};
 use berglake_ingest::dead_letter;
+use iceberg::spec::Type;
 
 use super::dataflow::{self, Providers};
 use super::expectations::Checks;
 use super::files::FileInput;
 use super::kafka::{KAFKA, KafkaCall};
 use super::tables::{self, Wanted};
-use super::types::table_schema;
+use super::types::{can_be_written, table_schema};
 use super::{Runner, progress_key, upsert};
 use crate::language::{Flow, SourceRef, Table, TableName};
 
 /// The columns of each table, and those of each inferred source.
 pub(crate) struct Schemas {
     tables: HashMap<TableName, SchemaRef>,
+    /// Why a table was not planned.
+    failed: HashMap<TableName, Error>,
     /// Columns of `read_files` by source id, without the columns that the call adds.
     files: HashMap<String, SchemaRef>,
     /// The properties that keep inferred columns, of each table.
@@ -25,23 +28,12 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
-    /// Plans every flow, in order.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for queries that do not plan, unknown tables, flows
-    /// that do not fit their table's declared columns.
-    pub(super) async fn of(runner: &Runner) -> Result<Self> {
-        Self::of_tables(runner, |_| true).await
-    }
-
-    /// Plans what one flow needs: the flows into its table and into all tables before it. What is
-    /// wrong elsewhere in the pipeline does not matter to it.
-    ///
-    /// # Errors
-    /// As [`of`](Self::of).
-    pub(crate) async fn for_flow(runner: &Runner, flow: &Flow) -> Result<Self> {
-        let mut needed: HashSet<TableName> = [flow.target.clone()].into();
-        let mut left = vec![flow.target.clone()];
+    /// Plans what these flows need: the flows into their tables and into all tables before them, in
+    /// order. What is wrong with one table, [`wanted`](Self::wanted) says of it and of those that read
+    /// it, and it does not matter to others.
+    pub(super) async fn of<'a>(runner: &Runner, flows: impl Iterator<Item = &'a Flow>) -> Self {
+        let mut needed: HashSet<TableName> = flows.map(|flow| flow.target.clone()).collect();
+        let mut left: Vec<TableName> = needed.iter().cloned().collect();
         while let Some(name) = left.pop() {
             let table = runner.pipeline.table(&name);
             for upstream in table.into_iter().flat_map(|table| &table.upstream) {
@@ -50,38 +42,71 @@ impl Schemas {
                 }
             }
         }
-        Self::of_tables(runner, |name| needed.contains(name)).await
-    }
-
-    async fn of_tables(runner: &Runner, needed: impl Fn(&TableName) -> bool) -> Result<Self> {
         let mut schemas = Self {
             tables: HashMap::new(),
+            failed: HashMap::new(),
             files: HashMap::new(),
             pins: HashMap::new(),
         };
         let tables = runner.pipeline.tables().iter();
-        for table in tables.filter(|table| needed(table.name())) {
-            let mut columns = tables::declared_columns(&table.definition);
-            for flow in runner.pipeline.flows_into(table.name()) {
-                let given = schemas.plan(runner, flow).await?;
-                match &columns {
-                    Some(declared) => fits(flow, &given, declared)?,
-                    None => columns = Some(given),
+        for table in tables.filter(|table| needed.contains(table.name())) {
+            let name = table.name();
+            let mut upstream = table.upstream.iter();
+            let planned = match upstream.find_map(|upstream| schemas.failed.get(upstream)) {
+                Some(error) => Err(again(error).with("needed by", name)),
+                None => schemas.columns(runner, table).await,
+            };
+            match planned {
+                Ok(columns) => {
+                    schemas.tables.insert(name.clone(), columns);
+                }
+                Err(error) => {
+                    schemas.failed.insert(name.clone(), error);
                 }
             }
-            let columns = columns.ok_or_else(|| {
-                Error::invalid("nothing says what columns the table has")
-                    .with("table", table.name())
-            })?;
-            schemas.tables.insert(table.name().clone(), columns);
         }
-        Ok(schemas)
+        schemas
+    }
+
+    /// Plans what one flow needs.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for queries that do not plan, unknown tables, flows
+    /// that do not fit their table's declared columns.
+    pub(crate) async fn for_flow(runner: &Runner, flow: &Flow) -> Result<Self> {
+        let mut schemas = Self::of(runner, std::iter::once(flow)).await;
+        match schemas.failed.remove(&flow.target) {
+            Some(error) => Err(error),
+            None => Ok(schemas),
+        }
+    }
+
+    /// The columns of a table, as declared or as its flows give them; all of its flows are planned.
+    async fn columns(&mut self, runner: &Runner, table: &Table) -> Result<SchemaRef> {
+        let mut columns = tables::declared_columns(&table.definition);
+        for flow in runner.pipeline.flows_into(table.name()) {
+            let given = self.plan(runner, flow).await?;
+            match &columns {
+                Some(declared) => fits(flow, &given, declared)?,
+                None => columns = Some(given),
+            }
+        }
+        columns.ok_or_else(|| {
+            Error::invalid("nothing says what columns the table has").with("table", table.name())
+        })
     }
 
     /// What the table should be.
+    ///
+    /// # Errors
+    /// As [`for_flow`](Self::for_flow).
     pub(super) fn wanted<'a>(&'a self, table: &'a Table) -> Result<Wanted<'a>> {
         let columns = self.tables.get(table.name()).ok_or_else(|| {
-            Error::internal("a table of the pipeline was not planned").with("table", table.name())
+            let failed = self.failed.get(table.name()).map(again);
+            failed.unwrap_or_else(|| {
+                Error::internal("a table of the pipeline was not planned")
+                    .with("table", table.name())
+            })
         })?;
         Ok(Wanted {
             ident: tables::ident(table.name())?,
@@ -156,6 +181,21 @@ impl Schemas {
     }
 }
 
+/// An error that more than one table has met.
+fn again(error: &Error) -> Error {
+    let mut again = Error::new(error.kind(), error.message());
+    for (key, value) in error.context() {
+        again = again.with(key, value);
+    }
+    if let Some(cause) = std::error::Error::source(error) {
+        again = again.source_error(cause.to_string());
+    }
+    match error.advice() {
+        Some(advice) => again.help(advice),
+        None => again,
+    }
+}
+
 /// The mistake with the line of the file around it, as a mistake of the language is shown.
 fn pointed(runner: &Runner, misplanned: dataflow::Misplanned) -> Error {
     let dataflow::Misplanned { error, place } = misplanned;
@@ -217,9 +257,51 @@ async fn external(runner: &Runner, name: &TableName) -> Result<SchemaRef> {
     schema::to_arrow(table.schema())
 }
 
+/// The type of a column as tables name it.
+fn shown(column: &Field) -> String {
+    let table = schema::from_arrow(&Schema::new(vec![column.clone()]));
+    let fields = table.as_ref().map(|table| table.as_struct().fields());
+    match fields {
+        Ok([field]) => type_name(&field.field_type),
+        _ => column.data_type().to_string(),
+    }
+}
+
+fn type_name(ty: &Type) -> String {
+    match ty {
+        Type::Primitive(primitive) => primitive.to_string(),
+        Type::List(list) => format!("list<{}>", type_name(&list.element_field.field_type)),
+        Type::Map(map) => format!(
+            "map<{}, {}>",
+            type_name(&map.key_field.field_type),
+            type_name(&map.value_field.field_type)
+        ),
+        Type::Struct(record) => {
+            let fields = record.fields().iter();
+            let fields =
+                fields.map(|field| format!("{}: {}", field.name, type_name(&field.field_type)));
+            format!("struct<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
 fn fits(flow: &Flow, given: &SchemaRef, declared: &SchemaRef) -> Result<()> {
     for field in given.fields() {
-        if declared.column_with_name(field.name()).is_none() {
+        let found = declared.column_with_name(field.name());
+        if let Some((_, column)) = found
+            && !can_be_written(field.data_type(), column.data_type())
+        {
+            return Err(Error::invalid(format!(
+                "the flow gives the column {:?} as {}, and the table declares it as {}",
+                field.name(),
+                shown(field),
+                shown(column),
+            ))
+            .with("flow", &flow.name)
+            .with("table", &flow.target)
+            .help("CAST it in the query, or declare the column as it is"));
+        }
+        if found.is_none() {
             let known: Vec<_> = declared
                 .fields()
                 .iter()

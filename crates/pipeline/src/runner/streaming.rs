@@ -1,7 +1,7 @@
 //! Streaming tables: batch after batch of what is new in a source.
 
 use berglake_format::Result;
-use berglake_ingest::progress::FlowId;
+use berglake_ingest::progress::{FlowId, Position, Progress};
 use tracing::Instrument;
 
 use super::expectations::Checks;
@@ -16,6 +16,8 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
     let id = FlowId::new(run.progress_key())?;
     let checks = Checks::new(&run.runner.definition(run.flow)?.definition.expectations);
     let mut target = start::target(run).await?;
+    start::may_begin(run.runner, run.flow, &id, &target, run.options.resume)?;
+    let was_set_back = Progress::of(target.metadata(), &id)? == Progress::At(Position::Start);
     let mut input = Input::new(run, &id);
     loop {
         let from = inputs::position(&id, &target, run.options.resume)?;
@@ -34,8 +36,15 @@ pub(super) async fn run(run: &FlowRun<'_>, report: &mut FlowReport) -> Result<()
         let result = taking.instrument(measured.span()).await;
         report.expectations = checks.results();
         measured.finish(report, &result);
+        let before = target.metadata().current_snapshot_id();
         target = result?;
-        run.committed(report);
+        // Of a topic there may have been nothing to take but what is no message.
+        if target.metadata().current_snapshot_id() != before {
+            run.committed(report);
+        }
+        if was_set_back {
+            start::warn_of_dead_letters(run, report);
+        }
         if run.is_stopping() {
             return Ok(());
         }

@@ -10,12 +10,11 @@ use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, NamespaceIdent, Result, Table, TableIdent, schema};
 use iceberg::spec::{FormatVersion, Transform as IcebergTransform, UnboundPartitionSpec};
 
+use super::owner::{self, PIPELINE_PROPERTY};
 use super::types::declared_schema;
+use super::{limits, refresh};
 use crate::config::Config;
-use crate::language::{PartitionField, TableDefinition, TableName, Transform};
-
-/// The property that says which pipeline writes a table.
-pub const PIPELINE_PROPERTY: &str = "berglake.pipeline";
+use crate::language::{PartitionField, TableDefinition, TableKind, TableName, Transform};
 
 /// The catalog's name of a table of the language.
 pub(crate) fn ident(name: &TableName) -> Result<TableIdent> {
@@ -70,7 +69,7 @@ pub(super) fn declared_columns(
 ///
 /// # Errors
 /// [`InvalidInput`](ErrorKind::InvalidInput) if it exists with other columns or another
-/// partitioning, or belongs to another pipeline.
+/// partitioning, belongs to another pipeline, or holds rows of others that a view would replace.
 pub(super) async fn existing(
     catalog: &dyn Catalog,
     pipeline: &str,
@@ -81,20 +80,18 @@ pub(super) async fn existing(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    if let Some(owner) = table.metadata().properties().get(PIPELINE_PROPERTY)
-        && owner != pipeline
-    {
-        return Err(Error::invalid("the table belongs to another pipeline")
-            .with("table", &wanted.ident)
-            .with("pipeline", owner)
-            .help("write to another table, or drop this one"));
-    }
+    owner::may_write(&table, pipeline)?;
     let differences = differences(&table, wanted)?;
     if !differences.is_empty() {
         return Err(Error::invalid("the table exists with another definition")
             .with("table", &wanted.ident)
             .with("differences", differences.join("; "))
             .help("change the pipeline to match, write to another table, or drop this one and run again"));
+    }
+    if let Some(definition) = wanted.definition
+        && definition.kind == TableKind::MaterializedView
+    {
+        refresh::may_replace(&table, pipeline, &definition.name.node.to_string())?;
     }
     Ok(Some(table))
 }
@@ -261,6 +258,7 @@ fn new_table(config: &Config, wanted: &Wanted<'_>) -> Result<NewTable> {
     }
     properties.insert(PIPELINE_PROPERTY.into(), config.name.clone());
     properties.extend(wanted.pins.clone());
+    limits::check(&properties).map_err(|error| error.with("table", &wanted.ident))?;
     table.properties = properties;
     Ok(table)
 }

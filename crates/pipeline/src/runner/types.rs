@@ -81,6 +81,56 @@ pub(crate) fn table_type(ty: &DataType) -> DataType {
     }
 }
 
+/// Whether the writer takes values of a type that [`table_type`] gives for a column of a declared type:
+/// it loses no value, parses no text and guesses no time zone. Single values may still not fit.
+pub(crate) fn can_be_written(given: &DataType, declared: &DataType) -> bool {
+    use DataType as D;
+    let field_fits =
+        |given: &Arc<Field>, to: &Arc<Field>| can_be_written(given.data_type(), to.data_type());
+    match (given, declared) {
+        (given, declared) if given == declared => true,
+        (D::Null, _) => true,
+        (D::RunEndEncoded(_, values), declared) => can_be_written(values.data_type(), declared),
+        (D::Int32 | D::Int64, D::Int32 | D::Int64 | D::Decimal128(..)) => true,
+        (D::Int32 | D::Float32, D::Float64) => true,
+        (
+            D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) | D::Decimal256(..),
+            D::Decimal128(..),
+        ) => true,
+        (D::FixedSizeBinary(_), D::Binary) | (D::Binary, D::FixedSizeBinary(_)) => true,
+        (D::Struct(given), D::Struct(declared)) => {
+            let of = |name: &str, fields: &Fields| {
+                let mut fields = fields.iter();
+                fields.find(|field| field.name() == name).cloned()
+            };
+            let known = |field: &Arc<Field>| {
+                of(field.name(), declared).is_some_and(|to| field_fits(field, &to))
+            };
+            let there = |to: &Arc<Field>| to.is_nullable() || of(to.name(), given).is_some();
+            given.iter().all(known) && declared.iter().all(there)
+        }
+        (
+            D::List(given)
+            | D::LargeList(given)
+            | D::FixedSizeList(given, _)
+            | D::ListView(given)
+            | D::LargeListView(given),
+            D::List(declared),
+        ) => field_fits(given, declared),
+        (D::Map(given, _), D::Map(declared, _)) => {
+            match (given.data_type(), declared.data_type()) {
+                (D::Struct(given), D::Struct(declared)) => {
+                    // The names of key and value are nobody's choice.
+                    let mut pairs = given.iter().zip(declared);
+                    given.len() == declared.len() && pairs.all(|(given, to)| field_fits(given, to))
+                }
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
 fn table_field(field: &Arc<Field>) -> Arc<Field> {
     Arc::new(Field::new(
         field.name(),
@@ -97,4 +147,92 @@ pub(crate) fn table_schema(query: &Schema) -> SchemaRef {
         .map(|field| Field::new(field.name(), table_type(field.data_type()), true))
         .collect();
     Arc::new(Schema::new(fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::new_null_array;
+    use arrow::record_batch::RecordBatch;
+    use berglake_catalog::{Catalog, NewTable, SqlCatalog, SqlCatalogConfig};
+    use berglake_format::storage::{Location, Storage};
+    use berglake_format::write::DataWriter;
+    use berglake_format::{Environment, NamespaceIdent, TableIdent, schema};
+
+    use super::*;
+
+    /// One type of each kind, and some that differ from another in one thing only.
+    fn types() -> Vec<DataType> {
+        use DataType as D;
+        let field = |name: &str, ty: D, nullable| Field::new(name, ty, nullable);
+        let record = |fields: Vec<Field>| D::Struct(fields.into());
+        let list = |ty: D| D::List(Arc::new(field("element", ty, true)));
+        let map = |value: D| {
+            let entries = record(vec![
+                field("key", D::Utf8, false),
+                field("value", value, true),
+            ]);
+            D::Map(Arc::new(field("key_value", entries, false)), false)
+        };
+        vec![
+            D::Boolean,
+            D::Int32,
+            D::Int64,
+            D::Float32,
+            D::Float64,
+            D::Decimal128(10, 2),
+            D::Decimal128(20, 4),
+            D::Utf8,
+            D::Binary,
+            D::FixedSizeBinary(4),
+            D::FixedSizeBinary(8),
+            D::Date32,
+            D::Time64(TimeUnit::Microsecond),
+            D::Timestamp(TimeUnit::Microsecond, None),
+            D::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+            record(vec![field("x", D::Int32, true)]),
+            record(vec![field("x", D::Int64, true), field("y", D::Utf8, true)]),
+            record(vec![field("x", D::Int64, true), field("y", D::Utf8, false)]),
+            list(D::Int32),
+            list(D::Int64),
+            list(D::Utf8),
+            list(record(vec![field("x", D::Int64, true)])),
+            map(D::Int32),
+            map(D::Float64),
+            map(D::Utf8),
+        ]
+    }
+
+    #[tokio::test]
+    async fn what_can_be_written_is_what_the_writer_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let warehouse = Location::from_path(&folder.path().join("warehouse")).unwrap();
+        let config = SqlCatalogConfig::new("lake", "sqlite::memory:", warehouse);
+        let catalog = SqlCatalog::open(config, Storage::default(), Environment::default());
+        let catalog = catalog.await.unwrap();
+        let namespace = NamespaceIdent::new("n".to_owned());
+        let properties = std::collections::HashMap::new();
+        catalog
+            .create_namespace(&namespace, properties)
+            .await
+            .unwrap();
+        for (number, declared) in types().into_iter().enumerate() {
+            let ident = TableIdent::new(namespace.clone(), format!("t{number}"));
+            let columns = Schema::new(vec![Field::new("c", declared.clone(), true)]);
+            let table = NewTable::new(ident, schema::from_arrow(&columns).unwrap());
+            let table = catalog.create_table(table).await.unwrap();
+            for given in types().into_iter().chain([DataType::Null]) {
+                let columns = Schema::new(vec![Field::new("c", given.clone(), true)]);
+                let nothing = new_null_array(&given, 1);
+                let row = RecordBatch::try_new(Arc::new(columns), vec![nothing]).unwrap();
+                let mut writer = DataWriter::new(&table).unwrap();
+                let written = writer.write(&row).await;
+                writer.abort().await;
+                assert_eq!(
+                    can_be_written(&given, &declared),
+                    written.is_ok(),
+                    "{given} for {declared}: {written:?}"
+                );
+            }
+        }
+    }
 }

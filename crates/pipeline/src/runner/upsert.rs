@@ -12,6 +12,8 @@ use tracing::Instrument;
 
 use super::expectations::Checks;
 use super::inputs::{self, Batch};
+use super::owner::Owning;
+use super::types::table_schema;
 use super::{FlowRun, dataflow, tables};
 use crate::language::{ColumnSelection, Flow, Write};
 use crate::report::{FlowReport, FlowStatus};
@@ -108,7 +110,10 @@ pub(super) async fn take(
     }
     let applied = Transaction::new(run.runner.catalog.as_ref())
         .retry(properties::retry_policy(target.metadata())?)
-        .step(target.ident().clone(), &upsert)
+        .step(
+            target.ident().clone(),
+            Owning::new(&upsert, &run.runner.project.config.name),
+        )
         .commit()
         .await?;
     failpoint::hit(failpoint::BATCH_COMMITTED);
@@ -133,18 +138,12 @@ async fn collect(
     checks: &Checks,
 ) -> Result<(Vec<RecordBatch>, u64)> {
     let engine = &run.runner.ordered;
-    let wanted = run.schemas.wanted(run.runner.definition(run.flow)?)?;
     let counted = inputs::Counter::default();
     let providers = inputs::providers(run, counted.count(rows)).await?;
     let frame = dataflow::plan_flow(engine, run.flow, &providers).await?;
-    let given = frame.schema().as_arrow().fields();
-    let names: Vec<String> = wanted
-        .columns
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .filter(|name| given.iter().any(|field| field.name() == name))
-        .collect();
+    // The table may declare columns that are not among COLUMNS.
+    let written = columns(run.flow, &table_schema(frame.schema().as_arrow()))?;
+    let names: Vec<String> = written.fields().iter().map(|f| f.name().clone()).collect();
     let frame = checks.flag(engine, dataflow::keep(frame, &names)?).await?;
     let mut stream = frame.execute_stream().await.map_err(super::engine_error)?;
     let mut batches = Vec::new();

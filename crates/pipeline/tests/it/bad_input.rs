@@ -1,6 +1,7 @@
 //! Records, rows and files that do not fit: each gets its dead letter or its error, and a table
 //! whose flow fails stays as it was.
 
+use berglake_pipeline::RunOptions;
 use berglake_pipeline::report::{FlowStatus, PlannedAction};
 
 use crate::lake::{Lake, TABLES, events, flow, lines, statuses};
@@ -265,4 +266,80 @@ async fn a_file_that_cannot_be_read_fails_a_query_that_would_not_have_read_it() 
             .current_snapshot()
             .is_none()
     );
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_one_flow_does_not_stop_the_others() {
+    let lake = Lake::new(
+        "CREATE OR REFRESH STREAMING TABLE bronze.good
+           AS SELECT * FROM STREAM read_files('good/*.ndjson', schema => 'k BIGINT');
+         CREATE OR REFRESH STREAMING TABLE bronze.unknown
+           AS SELECT * FROM STREAM read_files('none-yet/*.ndjson');
+         CREATE OR REFRESH MATERIALIZED VIEW silver.foreign
+           AS SELECT g.k FROM bronze.good AS g JOIN theirs.gone AS t ON t.k = g.k;
+         CREATE OR REFRESH MATERIALIZED VIEW gold.unknown AS SELECT * FROM bronze.unknown;
+         CREATE OR REFRESH MATERIALIZED VIEW gold.good AS SELECT * FROM bronze.good;",
+    )
+    .await;
+    lake.write("good/1.ndjson", "{\"k\": 1}\n");
+    let report = lake.run_with(&Default::default()).await;
+    for (table, status, said) in [
+        ("bronze.good", FlowStatus::Updated, ""),
+        (
+            "bronze.unknown",
+            FlowStatus::Failed,
+            "none-yet/*.ndjson: there are no files",
+        ),
+        ("silver.foreign", FlowStatus::Failed, "theirs.gone"),
+        ("gold.unknown", FlowStatus::Skipped, "bronze.unknown"),
+        ("gold.good", FlowStatus::Updated, ""),
+    ] {
+        let flow = flow(&report, table);
+        assert_eq!(flow.status, status, "{flow:#?}");
+        let error = flow.error.clone().unwrap_or_default();
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    assert_eq!(lake.rows("SELECT k FROM gold.good").await, ["1"]);
+    let PlannedAction::Blocked { reason } = lake.plan("silver.foreign").await else {
+        panic!("a plan must say so too");
+    };
+    assert!(reason.contains("theirs.gone"), "{reason}");
+    let error = lake.runner().validate().await.unwrap_err().to_string();
+    assert!(error.contains("none-yet/*.ndjson"), "{error}");
+
+    // A layer needs what is before it, and nothing else.
+    let layer = |name: &str| RunOptions {
+        layer: Some(name.to_owned()),
+        ..RunOptions::default()
+    };
+    let report = lake.run_with(&layer("silver")).await;
+    assert_eq!(report.flows.len(), 1);
+    let report = lake.run_with(&layer("gold")).await;
+    let behind = flow(&report, "gold.unknown");
+    let error = behind.error.clone().unwrap();
+    assert_eq!(behind.status, FlowStatus::Failed);
+    assert!(error.contains("needed by: gold.unknown"), "{error}");
+    assert_eq!(flow(&report, "gold.good").status, FlowStatus::UpToDate);
+
+    lake.write("none-yet/1.ndjson", "{\"k\": 2}\n");
+    let report = lake.run_with(&Default::default()).await;
+    assert_eq!(flow(&report, "gold.unknown").status, FlowStatus::Updated);
+}
+
+#[tokio::test]
+async fn a_full_refresh_says_that_dead_letters_are_written_again() {
+    let lake = Lake::new(&events(2)).await;
+    lake.write("data/1.ndjson", "no JSON\n");
+    let report = lake.run().await;
+    assert!(flow(&report, "bronze.events").warnings.is_empty());
+    let report = lake.refresh(&["bronze.events", "silver.events"]).await;
+    let warnings = &flow(&report, "bronze.events").warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("bronze.errors") && warnings[0].contains("error_id"),
+        "{warnings:?}"
+    );
+    let ids = "SELECT count(*), count(DISTINCT error_id) FROM bronze.errors";
+    assert_eq!(lake.rows(ids).await, ["2 1"]);
+    assert!(flow(&lake.run().await, "bronze.events").warnings.is_empty());
 }

@@ -211,3 +211,180 @@ async fn a_column_with_a_space_partitions_and_a_named_connection_is_read() {
     let horror = "SELECT `Title` FROM bronze.films WHERE `Major Genre` = 'Horror'";
     assert_eq!(lake.rows(horror).await, ["Alien"]);
 }
+
+#[tokio::test]
+async fn an_expectation_that_changes_applies_to_the_rows_that_are_there() {
+    let sql = |expectation: &str| {
+        format!(
+            "CREATE OR REFRESH STREAMING TABLE bronze.events
+               AS SELECT k, v FROM STREAM read_files('data/*.ndjson', schema => 'k STRING, v BIGINT');
+             CREATE OR REFRESH MATERIALIZED VIEW gold.r {expectation}
+               AS SELECT k, v FROM bronze.events;"
+        )
+    };
+    let lake = Lake::new(&sql("")).await;
+    lake.write("data/1.ndjson", &lines(&[("a", 1, 1), ("b", 1, 20)]));
+    lake.run().await;
+    for (expectation, kept) in [
+        (
+            "(CONSTRAINT big EXPECT (v > 10) ON VIOLATION DROP ROW)",
+            &["b"][..],
+        ),
+        (
+            "(CONSTRAINT big EXPECT (v > 0) ON VIOLATION DROP ROW)",
+            &["a", "b"],
+        ),
+        ("(CONSTRAINT big EXPECT (v > 10))", &["a", "b"]),
+        (
+            "(CONSTRAINT big EXPECT (v > 10) ON VIOLATION DROP ROW)",
+            &["b"],
+        ),
+        ("", &["a", "b"]),
+    ] {
+        lake.sql(&sql(expectation));
+        let PlannedAction::Update { reads } = lake.plan("gold.r").await else {
+            panic!("{expectation}: the view must be refreshed");
+        };
+        assert!(reads.contains("the definition has changed"), "{reads}");
+        lake.run().await;
+        assert_eq!(
+            lake.rows("SELECT k FROM gold.r").await,
+            kept,
+            "{expectation}"
+        );
+        // Layout is no change.
+        lake.sql(&sql(&expectation.replace("EXPECT (v > ", "EXPECT (  V  > ")));
+        assert_eq!(lake.plan("gold.r").await, PlannedAction::UpToDate);
+    }
+}
+
+#[tokio::test]
+async fn columns_that_are_left_out_are_not_stored_even_if_the_table_declares_them() {
+    for columns in ["COLUMNS * EXCEPT (pw)", "COLUMNS (k, seq)"] {
+        let lake = Lake::new(&format!(
+            "CREATE OR REFRESH STREAMING TABLE bronze.users
+               AS SELECT * FROM STREAM read_files('data/*.ndjson',
+                 schema => 'k STRING, seq BIGINT, pw STRING');
+             CREATE OR REFRESH STREAMING TABLE silver.users (k STRING, seq BIGINT, pw STRING);
+             CREATE FLOW upsert AS AUTO CDC INTO silver.users FROM STREAM(bronze.users)
+               KEYS (k) SEQUENCE BY seq {columns};"
+        ))
+        .await;
+        lake.write(
+            "data/1.ndjson",
+            "{\"k\": \"a\", \"seq\": 1, \"pw\": \"hunter2\"}\n",
+        );
+        lake.run().await;
+        let rows = lake.rows("SELECT k, seq, pw FROM silver.users").await;
+        assert_eq!(rows, ["a 1 NULL"], "{columns}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_says_that_what_is_behind_a_change_changes_too() {
+    let lake = Lake::new(&events(2)).await;
+    lake.write("data/1.ndjson", &lines(&[("a", 1, 1)]));
+    lake.run().await;
+    for table in ["bronze.events", "silver.events", "gold.total"] {
+        assert_eq!(lake.plan(table).await, PlannedAction::UpToDate, "{table}");
+    }
+    lake.write("data/2.ndjson", &lines(&[("b", 1, 1)]));
+    for (table, said) in [
+        ("bronze.events", "1 files"),
+        ("silver.events", "what bronze.events has after its update"),
+        ("gold.total", "what silver.events has after its update"),
+    ] {
+        let PlannedAction::Update { reads } = lake.plan(table).await else {
+            panic!("{table} is updated");
+        };
+        assert!(reads.contains(said), "{reads}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_outside_of_the_layer_is_not_refreshed_in_silence() {
+    let lake = Lake::new(&events(2)).await;
+    let options = RunOptions {
+        layer: Some("gold".into()),
+        full_refresh: vec!["bronze.events".into()],
+        ..RunOptions::default()
+    };
+    let error = lake.runner().plan(&options).await.unwrap_err().to_string();
+    for part in ["bronze.events", "layer: gold", "--layer"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_cannot_be_read_makes_no_table() {
+    for (property, value) in [
+        ("berglake.batch.max-bytes", "64MiB"),
+        ("berglake.batch.max-files", "0"),
+        ("berglake.batch.max-rows", "-1"),
+    ] {
+        let lake = Lake::new(&events(2).replace(
+            "'berglake.batch.max-files' = '1'",
+            &format!("'{property}' = '{value}'"),
+        ))
+        .await;
+        let error = lake.runner().validate().await.unwrap_err().to_string();
+        for part in [property, value, "bronze.events"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let error = lake.fails("bronze.events").await;
+        assert!(error.contains(property), "{error}");
+        let namespaces = lake.catalog.list_namespaces(None).await.unwrap();
+        assert!(namespaces.is_empty(), "{namespaces:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_type_that_the_table_does_not_take_is_told_before_anything_runs() {
+    let sql = |select: &str, columns: &str| {
+        format!(
+            "CREATE OR REFRESH STREAMING TABLE bronze.events ({columns})
+               AS SELECT {select} FROM STREAM read_files('data/*.ndjson',
+                 schema => 'k STRING, v BIGINT, s STRUCT<x: DOUBLE, y: STRING>');"
+        )
+    };
+    for (select, columns, said) in [
+        (
+            "k AS v",
+            "v INT",
+            "\"v\" as string, and the table declares it as int",
+        ),
+        (
+            "v",
+            "v STRING",
+            "\"v\" as long, and the table declares it as string",
+        ),
+        (
+            "s",
+            "s STRUCT<x: INT, y: STRING>",
+            "\"s\" as struct<x: double, y: string>, and the table declares it as struct<x: int",
+        ),
+        (
+            "array(k) AS a",
+            "a ARRAY<DATE>",
+            "\"a\" as list<string>, and the table declares it as list<date>",
+        ),
+    ] {
+        let lake = Lake::new(&sql(select, columns)).await;
+        let error = lake.runner().validate().await.unwrap_err().to_string();
+        assert!(error.contains(said), "{said}: {error}");
+        assert!(error.contains("CAST"), "{error}");
+    }
+    // What the writer takes without a loss is no mistake.
+    for (select, columns) in [
+        ("v", "v INT"),
+        ("CAST(v AS INT) AS v", "v DOUBLE"),
+        ("v", "v DECIMAL(20, 2)"),
+        ("NULL AS v", "v DATE"),
+        ("s", "s STRUCT<y: STRING, x: DOUBLE>"),
+    ] {
+        let lake = Lake::new(&sql(select, columns)).await;
+        lake.write("data/1.ndjson", &lines(&[("a", 1, 1)]));
+        lake.runner().validate().await.unwrap();
+        lake.run().await;
+    }
+}

@@ -9,6 +9,7 @@ mod faults;
 mod increments;
 mod lake;
 mod mistakes;
+mod ownership;
 mod recovery;
 mod telemetry;
 mod watch;
