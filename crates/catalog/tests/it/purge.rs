@@ -175,7 +175,7 @@ async fn a_purge_deletes_nothing_outside_the_warehouse_and_nothing_of_another_ta
         ];
         smuggle(folder.path(), &table, updates).await;
         let purged = catalog.purge_table(table.ident()).await.unwrap();
-        assert_eq!(purged.left, [victim.clone()]);
+        assert_eq!(purged.left, std::slice::from_ref(&victim));
         assert!(table.storage().exists(&victim).await.unwrap(), "{victim}");
         assert!(!catalog.table_exists(table.ident()).await.unwrap());
         assert!(files(&table).await.is_empty(), "its own files are gone");

@@ -83,8 +83,10 @@ impl Server {
         let forgotten = Arc::new(Semaphore::new(0));
         let signal = forgotten.clone();
         let watched = move |request: Request, next: Next| {
-            let mut unanswered = Unanswered(Some(signal.clone()));
+            let unanswered = Unanswered(Some(signal.clone()));
             async move {
+                // The whole of it, not the field alone, moves in here.
+                let mut unanswered = unanswered;
                 let response = next.run(request).await;
                 unanswered.0 = None;
                 response
