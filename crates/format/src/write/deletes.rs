@@ -21,12 +21,11 @@ use parquet::file::metadata::KeyValue;
 use roaring::RoaringTreemap;
 
 use super::{WrittenFile, discard, file, file_name, metrics, route};
+use crate::deletes::VECTOR_MAGIC;
 use crate::properties::{MetricsMode, MetricsProperties, WriteProperties};
 use crate::storage::Location;
 use crate::{Error, Result, Table, failpoint};
 
-/// The first bytes of a deletion vector's blob, after its length.
-const DELETION_VECTOR_MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
 /// The first bytes of a Puffin file, before its first blob.
 const PUFFIN_MAGIC_LENGTH: u64 = 4;
 /// How many position-delete files are written at the same time.
@@ -320,7 +319,7 @@ async fn deletion_vectors(table: &Table, deletes: &[DeletedRows]) -> Result<Vec<
 /// and a checksum of magic and positions. Length and checksum are big-endian.
 /// See <https://iceberg.apache.org/puffin-spec/#deletion-vector-v1-blob-type>.
 fn deletion_vector(positions: &RoaringTreemap) -> Result<Vec<u8>> {
-    let mut vector = DELETION_VECTOR_MAGIC.to_vec();
+    let mut vector = VECTOR_MAGIC.to_vec();
     positions.serialize_into(&mut vector)?;
     let length = u32::try_from(vector.len())
         .map_err(|_| Error::unsupported("a deletion vector is larger than 4 GiB"))?;
