@@ -4,11 +4,6 @@
 //! from there, over all snapshots after it; so its position and everything newer stays. A flow without
 //! a record starts from the table as it is and needs no snapshot.
 //!
-//! A materialized view has recorded which snapshot the rows of each source were from. As long as they
-//! still are, that snapshot stays, with the compactions after it: otherwise the view would look as if it
-//! were due, and would be computed anew from the same rows. When the source goes on the view is due
-//! anyway, and needs nothing.
-//!
 //! Positions are read from the tables themselves, of whatever pipeline; nobody has to register
 //! anything. Whoever knows of readers that leave no records adds them with [`Watermarks::need`].
 
@@ -18,15 +13,10 @@ use berglake_format::snapshot::NeededSnapshots;
 use berglake_format::{Error, Result, Table, TableIdent};
 use berglake_ingest::progress::{FlowId, HeadPosition, Position, Progress};
 
-use crate::refreshes;
-
 /// Positions in source tables, by the UUIDs of these tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watermarks {
-    /// From which somebody goes on.
     positions: BTreeMap<String, BTreeSet<Watermark>>,
-    /// From which somebody's rows were computed.
-    computed: BTreeMap<String, BTreeSet<Watermark>>,
 }
 
 /// A position, and whose it is.
@@ -37,7 +27,7 @@ struct Watermark {
 }
 
 impl Watermarks {
-    /// Adds the positions of all flows that fill this table, and what a view in it was computed from.
+    /// Adds the positions of all flows that fill this table.
     ///
     /// # Errors
     /// [`Corrupt`](berglake_format::ErrorKind::Corrupt) for records that cannot be read: what the flow
@@ -62,27 +52,14 @@ impl Watermarks {
                 }
             }
         }
-        for (flow, sources) in refreshes::sources_of(target) {
-            let reader = format!("flow {flow} into {}", target.ident());
-            for (source, snapshot) in sources {
-                let computed = self.computed.entry(source).or_default();
-                let reader = reader.clone();
-                computed.insert(Watermark { snapshot, reader });
-            }
-        }
         Ok(())
     }
 
     /// Adds all positions of others.
     pub(crate) fn extend(&mut self, others: &Self) {
-        for (all, others) in [
-            (&mut self.positions, &others.positions),
-            (&mut self.computed, &others.computed),
-        ] {
-            for (source, positions) in others {
-                let all = all.entry(source.clone()).or_default();
-                all.extend(positions.iter().cloned());
-            }
+        for (source, positions) in &others.positions {
+            let all = self.positions.entry(source.clone()).or_default();
+            all.extend(positions.iter().cloned());
         }
     }
 
@@ -104,13 +81,7 @@ impl Watermarks {
     pub fn needed(&self, source: &Table) -> NeededSnapshots {
         let mut needed = NeededSnapshots::new();
         let head = source.metadata().current_snapshot_id();
-        let uuid = source.metadata().uuid().to_string();
-        for Watermark { snapshot, reader } in self.computed.get(&uuid).into_iter().flatten() {
-            for id in refreshes::only_replaced_since(source, *snapshot).unwrap_or_default() {
-                needed.entry(id).or_default().insert(reader.clone());
-            }
-        }
-        let positions = self.positions.get(&uuid);
+        let positions = self.positions.get(&source.metadata().uuid().to_string());
         for Watermark { snapshot, reader } in positions.into_iter().flatten() {
             if source.metadata().snapshot_by_id(*snapshot).is_none() {
                 // Too late: the flow will say that it needs a full refresh.
