@@ -169,6 +169,10 @@ impl Engine {
         &self.0.table_defaults
     }
 
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.environment
+    }
+
     pub(crate) fn namespace(&self) -> &[String] {
         &self.0.namespace
     }

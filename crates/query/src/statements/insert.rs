@@ -9,7 +9,7 @@ use berglake_format::properties::retry_policy;
 use berglake_format::schema::to_arrow;
 use berglake_format::snapshot::{Append, CommitNotes};
 use berglake_format::write::{DataWriter, discard};
-use berglake_format::{Error, ErrorKind, Result, Table};
+use berglake_format::{Error, ErrorKind, Result, Table, TableIdent};
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{Expr, cast};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, SetExpr};
@@ -42,7 +42,15 @@ pub(super) async fn run(
         }
     }
     let frame = session.plan(source).await?;
-    count(append(session, &table, frame, columns).await?)
+    let appended = append(session, &table, table.ident(), frame, columns).await?;
+    count(appended.rows)
+}
+
+/// What became of rows.
+pub(super) struct Appended {
+    pub(super) rows: u64,
+    /// The table with them.
+    pub(super) table: Table,
 }
 
 /// The one row that `INSERT` gives.
@@ -56,13 +64,15 @@ pub(super) fn count(rows: u64) -> Result<QueryOutput> {
     Ok(QueryOutput::of(batch))
 }
 
-/// Writes the rows of a query into a table, by position, and commits them.
+/// Writes the rows of a query into a table, by position, and commits them. Errors call the table by
+/// the name that is `known`.
 pub(super) async fn append(
     session: &Session,
     table: &Table,
+    known: &TableIdent,
     frame: DataFrame,
     columns: &[Ident],
-) -> Result<u64> {
+) -> Result<Appended> {
     let frame = fit(table, frame, columns)?;
     let mut rows = frame.execute_stream().await.ours()?;
     let mut writer = DataWriter::new(table)?;
@@ -74,13 +84,14 @@ pub(super) async fn append(
         };
         if let Err(error) = written {
             writer.abort().await;
-            return Err(error.with("table", table.ident()));
+            return Err(error.with("table", known));
         }
     }
-    let count = writer.rows();
+    let rows = writer.rows();
     let files = writer.finish().await?;
     if files.is_empty() {
-        return Ok(0);
+        let table = table.clone();
+        return Ok(Appended { rows: 0, table });
     }
     let append = Append {
         files: files.clone(),
@@ -92,7 +103,13 @@ pub(super) async fn append(
         .commit()
         .await;
     match committed {
-        Ok(_) => Ok(count),
+        Ok(applied) => Ok(Appended {
+            rows,
+            table: applied
+                .first()
+                .map_or(table, |applied| applied.table())
+                .clone(),
+        }),
         Err(error) => {
             // After a lost answer the files may be part of the table.
             if error.kind() != ErrorKind::UnknownOutcome {

@@ -1,5 +1,6 @@
 //! Statements that are not queries.
 
+mod create;
 mod insert;
 mod show;
 
@@ -85,25 +86,25 @@ async fn drop_namespace(
     Ok(QueryOutput::nothing())
 }
 
-async fn create_table(session: &Session, mut create: CreateTable) -> Result<QueryOutput> {
+async fn create_table(session: &Session, mut statement: CreateTable) -> Result<QueryOutput> {
     let settings = session.settings();
     let ident = session
         .resolver(&settings)
-        .new_name(&parts(&create.name)?)
+        .new_name(&parts(&statement.name)?)
         .await?;
     let catalog = session.engine().catalog();
-    if create.if_not_exists && catalog.table_exists(&ident).await? {
+    if statement.if_not_exists && catalog.table_exists(&ident).await? {
         return Ok(QueryOutput::nothing());
     }
     let mut properties = session.engine().table_defaults().of(ident.namespace());
-    properties.extend(std::mem::take(&mut create.properties));
-    create.properties = properties;
-    let format_version = create.take_format_version()?;
-    let source = match create.query.take() {
+    properties.extend(std::mem::take(&mut statement.properties));
+    statement.properties = properties;
+    let format_version = statement.take_format_version()?;
+    let source = match statement.query.take() {
         Some(query) => Some(session.plan(query).await?),
         None => None,
     };
-    let schema = match (&source, create.schema()?) {
+    let schema = match (&source, statement.schema()?) {
         (_, Some(schema)) => schema,
         (Some(frame), None) => {
             // A column that holds no NULL today may hold one tomorrow.
@@ -120,30 +121,22 @@ async fn create_table(session: &Session, mut create: CreateTable) -> Result<Quer
         (None, None) => return Err(Error::invalid("a table needs columns")),
     };
     let new = NewTable {
-        partition_spec: create.partition_spec(&schema)?,
-        location: create
+        partition_spec: statement.partition_spec(&schema)?,
+        location: statement
             .location
             .as_deref()
             .map(Location::parse)
             .transpose()?,
-        properties: std::mem::take(&mut create.properties),
+        properties: std::mem::take(&mut statement.properties),
         format_version,
         ..NewTable::new(ident.clone(), schema)
     };
-    let created = catalog.create_table(new).await;
-    let created = unless(create.if_not_exists, ErrorKind::AlreadyExists, created)?;
-    let (Some(table), Some(frame)) = (created, source) else {
-        return Ok(QueryOutput::nothing());
-    };
-    match insert::append(session, &table, frame, &[]).await {
-        Ok(count) => insert::count(count),
-        Err(error) if error.kind() == ErrorKind::UnknownOutcome => Err(error),
-        Err(error) => {
-            // The table was made for these rows; without them it must not stay behind.
-            if let Err(drop_error) = catalog.drop_table(&ident, true).await {
-                tracing::warn!(table = %ident, %drop_error, "an empty table stays behind");
-            }
-            Err(error)
+    match source {
+        Some(rows) => create::from_query(session, new, statement.if_not_exists, rows).await,
+        None => {
+            let created = catalog.create_table(new).await;
+            unless(statement.if_not_exists, ErrorKind::AlreadyExists, created)?;
+            Ok(QueryOutput::nothing())
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `SHOW` and `DESCRIBE`.
 
+use arrow::array::StringArray;
+use arrow::compute::ilike;
 use berglake_format::{Error, NamespaceIdent, Result};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use iceberg::spec::{FormatVersion, Transform};
@@ -20,10 +22,11 @@ pub(super) async fn tables(
         None => NamespaceIdent::from_vec(session.settings().namespace)?,
     };
     let tables = session.engine().catalog().list_tables(&namespace).await?;
-    let rows: Vec<Vec<String>> = tables
-        .iter()
-        .filter(|table| matches(pattern, table.name()))
-        .map(|table| vec![table.namespace().join("."), table.name().to_string()])
+    let names = tables.iter().map(|table| table.name().to_string());
+    let namespace = namespace.join(".");
+    let rows: Vec<Vec<String>> = matching(pattern, names.collect())?
+        .into_iter()
+        .map(|name| vec![namespace.clone(), name])
         .collect();
     QueryOutput::texts(&["namespace", "table_name"], &rows)
 }
@@ -42,30 +45,28 @@ pub(super) async fn namespaces(
         .catalog()
         .list_namespaces(parent.as_ref())
         .await?;
-    let rows: Vec<Vec<String>> = namespaces
-        .iter()
-        .map(|namespace| namespace.join("."))
-        .filter(|name| matches(pattern, name))
+    let names = namespaces.iter().map(|namespace| namespace.join("."));
+    let rows: Vec<Vec<String>> = matching(pattern, names.collect())?
+        .into_iter()
         .map(|name| vec![name])
         .collect();
     QueryOutput::texts(&["namespace"], &rows)
 }
 
-/// Patterns as in LIKE, and with `*` as in Spark; case does not matter.
-fn matches(pattern: Option<&str>, name: &str) -> bool {
-    fn rest(pattern: &[char], name: &[char]) -> bool {
-        match pattern.split_first() {
-            None => name.is_empty(),
-            Some(('%' | '*', after)) => {
-                (0..=name.len()).any(|skipped| rest(after, &name[skipped..]))
-            }
-            Some((letter, after)) => name
-                .split_first()
-                .is_some_and(|(first, left)| first == letter && rest(after, left)),
-        }
-    }
-    let letters = |text: &str| text.to_lowercase().chars().collect::<Vec<_>>();
-    pattern.is_none_or(|pattern| rest(&letters(pattern), &letters(name)))
+/// The names that a pattern is of: as in LIKE, and with `*` as in Spark; case does not matter.
+fn matching(pattern: Option<&str>, names: Vec<String>) -> Result<Vec<String>> {
+    let Some(pattern) = pattern else {
+        return Ok(names);
+    };
+    let pattern = StringArray::new_scalar(pattern.replace('*', "%"));
+    let given = StringArray::from_iter_values(&names);
+    let matches = ilike(&given, &pattern).map_err(|error| {
+        Error::invalid("the pattern of LIKE cannot be used").source_error(error)
+    })?;
+    let matching = names.into_iter().zip(matches.iter());
+    Ok(matching
+        .filter_map(|(name, matches)| (matches == Some(true)).then_some(name))
+        .collect())
 }
 
 pub(super) async fn describe(
@@ -166,4 +167,37 @@ pub(super) async fn describe_namespace(
     properties.sort();
     rows.extend(properties.into_iter().map(|(key, value)| vec![key, value]));
     QueryOutput::texts(&["name", "value"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_those_of_like_and_end_in_time() {
+        let names = ["orders", "Orders_2026", "order", "a%b", "ordersX2026"];
+        let names = || names.map(str::to_string).to_vec();
+        let shown = |pattern: &str| matching(Some(pattern), names()).unwrap();
+        assert_eq!(matching(None, names()).unwrap(), names());
+        assert_eq!(shown("ORDER%").len(), 4);
+        assert_eq!(shown("order*s"), ["orders"]);
+        assert_eq!(shown("order_"), ["orders"]);
+        assert_eq!(shown("orders_2026"), ["Orders_2026", "ordersX2026"]);
+        assert_eq!(shown("orders\\_2026"), ["Orders_2026"]);
+        assert_eq!(shown("a\\%b"), ["a%b"]);
+        assert!(shown("orde").is_empty());
+
+        // Trying each way to divide the name among the signs would take hours.
+        let long = vec!["a".repeat(200)];
+        assert!(
+            matching(Some(&("%".repeat(60) + "q")), long.clone())
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            matching(Some(&("%a".repeat(60) + "q")), long)
+                .unwrap()
+                .is_empty()
+        );
+    }
 }
