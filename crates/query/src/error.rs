@@ -1,8 +1,11 @@
 //! Errors of the engine as errors of the lakehouse, and back.
 
-use berglake_format::{Error, ErrorKind, Result};
+use arrow::error::ArrowError;
+use berglake_format::{Error, ErrorKind, Result, TableIdent};
 use datafusion::common::{DataFusionError, SchemaError, Span};
+use datafusion::object_store::Error as StoreError;
 use datafusion::sql::sqlparser::parser::ParserError;
+use parquet::errors::ParquetError;
 
 /// Carries one of our errors through DataFusion.
 pub(crate) fn to_datafusion(error: Error) -> DataFusionError {
@@ -13,9 +16,12 @@ pub(crate) fn to_datafusion(error: Error) -> DataFusionError {
 /// where it is known. One of our own errors that went through the engine comes back as it was.
 pub fn from_datafusion(error: DataFusionError) -> Error {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
-    let error = match find_ours(&error) {
-        Some(ours) => copy(ours),
-        None => classify(error),
+    let error = if let Some(ours) = find::<Error>(&error) {
+        copy(ours)
+    } else if let Some(store) = find::<StoreError>(&error) {
+        of_store(store)
+    } else {
+        classify(error)
     };
     at(error, span)
 }
@@ -30,32 +36,91 @@ pub(crate) fn at(error: Error, span: Option<Span>) -> Error {
     }
 }
 
-/// One of our errors among the causes.
-fn find_ours(error: &DataFusionError) -> Option<&Error> {
+/// The first error of this type among the causes.
+fn find<T: std::error::Error + 'static>(error: &DataFusionError) -> Option<&T> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = next {
-        if let Some(ours) = current.downcast_ref::<Error>() {
-            return Some(ours);
+        if let Some(found) = current.downcast_ref::<T>() {
+            return Some(found);
         }
-        // These three hide what they hold from `source`.
-        next = match current.downcast_ref::<DataFusionError>() {
-            Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
-            Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
-            Some(DataFusionError::Collection(all)) => all
-                .first()
-                .map(|first| first as &(dyn std::error::Error + 'static)),
-            Some(DataFusionError::ArrowError(inner, _)) => match inner.as_ref() {
-                arrow::error::ArrowError::ExternalError(inner) => Some(inner.as_ref()),
-                _ => None,
-            },
-            Some(DataFusionError::ParquetError(inner)) => match inner.as_ref() {
-                parquet::errors::ParquetError::External(inner) => Some(inner.as_ref()),
-                _ => None,
-            },
-            _ => current.source(),
+        // Many hide what they hold from `source`, or give the cause of what they hold.
+        next = if let Some(error) = current.downcast_ref::<DataFusionError>() {
+            match error {
+                DataFusionError::External(inner) => Some(inner.as_ref()),
+                DataFusionError::Shared(inner) => Some(inner.as_ref()),
+                DataFusionError::ObjectStore(inner) => Some(inner.as_ref()),
+                DataFusionError::ArrowError(inner, _) => Some(inner.as_ref()),
+                DataFusionError::ParquetError(inner) => Some(inner.as_ref()),
+                DataFusionError::IoError(inner) => Some(inner),
+                DataFusionError::Collection(all) => all
+                    .first()
+                    .map(|first| first as &(dyn std::error::Error + 'static)),
+                _ => current.source(),
+            }
+        } else if let Some(ArrowError::ExternalError(inner)) = current.downcast_ref() {
+            Some(inner.as_ref())
+        } else if let Some(ParquetError::External(inner)) = current.downcast_ref() {
+            Some(inner.as_ref())
+        } else if let Some(error) = current.downcast_ref::<std::io::Error>() {
+            error
+                .get_ref()
+                .map(|inner| inner as &(dyn std::error::Error + 'static))
+        } else {
+            current.source()
         };
     }
     None
+}
+
+/// What an error of the store means. It cannot be cloned, so that one of its kind stands for it.
+fn of_store(error: &StoreError) -> Error {
+    use StoreError as E;
+    let (path, source) = (String::new(), || "the store".into());
+    let like = Error::from(match error {
+        E::NotFound { .. } => E::NotFound {
+            path,
+            source: source(),
+        },
+        E::AlreadyExists { .. } => E::AlreadyExists {
+            path,
+            source: source(),
+        },
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => E::PermissionDenied {
+            path,
+            source: source(),
+        },
+        E::NotSupported { .. } | E::NotImplemented { .. } => E::NotSupported { source: source() },
+        _ => E::Generic {
+            store: "",
+            source: source(),
+        },
+    });
+    Error::new(like.kind(), like.message()).source_error(error.to_string())
+}
+
+/// Says which file an error is about, unless the error says it or is about the query.
+pub(crate) fn in_file(error: DataFusionError, path: &str, table: &TableIdent) -> DataFusionError {
+    let ours = from_datafusion(error);
+    let has = |key: &str| ours.context().iter().any(|(known, _)| *known == key);
+    let of_file = matches!(
+        ours.kind(),
+        ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Unavailable
+    );
+    // A limit of the query's is no fault of the file.
+    if !of_file || has("limit") {
+        return to_datafusion(ours);
+    }
+    let (has_path, has_table) = (has("path"), has("table"));
+    let ours = if has_path {
+        ours
+    } else {
+        ours.with("path", path)
+    };
+    to_datafusion(if has_table {
+        ours
+    } else {
+        ours.with("table", table)
+    })
 }
 
 /// Errors are not cloned, because their causes cannot be; the text of a cause is kept.
@@ -96,13 +161,19 @@ fn classify(error: DataFusionError) -> Error {
     let kind = match error.find_root() {
         DataFusionError::SchemaError(schema, _) => return schema_error(schema),
         DataFusionError::SQL(parser, _) => return parser_error(parser),
+        // Pages that cannot be decoded come this way: the Parquet reader gives batches as Arrow does.
+        DataFusionError::ArrowError(error, _)
+            if matches!(error.as_ref(), ArrowError::ParquetError(_)) =>
+        {
+            ErrorKind::Corrupt
+        }
         DataFusionError::Plan(_)
         | DataFusionError::Configuration(_)
         | DataFusionError::Execution(_)
         | DataFusionError::ArrowError(..) => ErrorKind::InvalidInput,
         DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
         DataFusionError::ParquetError(_) => ErrorKind::Corrupt,
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => ErrorKind::Unavailable,
+        DataFusionError::IoError(error) => Error::from(std::io::Error::from(error.kind())).kind(),
         DataFusionError::ResourcesExhausted(_) => {
             return Error::new(
                 ErrorKind::Unavailable,
@@ -241,15 +312,58 @@ mod tests {
         let through = DataFusionError::Context(
             "while reading".into(),
             Box::new(DataFusionError::ArrowError(
-                Box::new(arrow::error::ArrowError::ExternalError(Box::new(
-                    to_datafusion(error),
-                ))),
+                Box::new(ArrowError::ExternalError(Box::new(to_datafusion(error)))),
                 None,
             )),
         );
         let back = from_datafusion(through);
         assert_eq!(back.kind(), ErrorKind::NotFound);
         assert_eq!(back.to_string(), text);
+    }
+
+    #[test]
+    fn what_the_store_says_stays_what_it_is_however_deep_it_is_wrapped() {
+        use StoreError as E;
+        let away = || E::Generic {
+            store: "S3",
+            source: "connection reset".into(),
+        };
+        let missing = || E::NotFound {
+            path: "a/b".into(),
+            source: "404".into(),
+        };
+        let denied = || E::PermissionDenied {
+            path: "a/b".into(),
+            source: "403".into(),
+        };
+        let in_parquet = |error: E| {
+            DataFusionError::ParquetError(Box::new(ParquetError::External(Box::new(error))))
+        };
+        let in_arrow = |error: E| {
+            let error = ArrowError::ExternalError(Box::new(in_parquet(error)));
+            DataFusionError::ArrowError(Box::new(error), None)
+        };
+        let plain = |error: E| DataFusionError::ObjectStore(Box::new(error));
+        let in_io = |error: E| DataFusionError::IoError(std::io::Error::other(error));
+        let shared =
+            |error: E| DataFusionError::Shared(std::sync::Arc::new(in_parquet(error).context("x")));
+        let ways: [&dyn Fn(E) -> DataFusionError; 5] =
+            [&in_parquet, &in_arrow, &plain, &in_io, &shared];
+        for way in ways {
+            for (error, kind) in [
+                (away(), ErrorKind::Unavailable),
+                (missing(), ErrorKind::NotFound),
+                (denied(), ErrorKind::Denied),
+            ] {
+                let text = error.to_string();
+                let ours = from_datafusion(way(error));
+                assert_eq!(ours.kind(), kind, "{text}");
+                assert!(ours.to_string().contains(&text), "{ours}");
+            }
+        }
+        let page = ArrowError::ParquetError("a page is cut off".into());
+        let ours = from_datafusion(DataFusionError::ArrowError(Box::new(page), None));
+        assert_eq!(ours.kind(), ErrorKind::Corrupt);
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use berglake_format::read::reshape;
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, StructArray};
+use arrow::compute::{is_null, nullif};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use berglake_format::read::{IdentityValues, missing_column, reshape_to, with_field_ids};
 use berglake_format::schema::field_id;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -19,22 +20,19 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
-use iceberg::spec::{MappedField, NameMapping};
-use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use iceberg::spec::{NameMapping, NestedFieldRef, SchemaRef as IcebergSchemaRef};
 
 use crate::error::to_datafusion;
-
-/// What stands in for a column that a file lacks: the value of its identity partition, or the
-/// column's initial default. By field id, in the column's Arrow type.
-pub(super) type Constants = HashMap<i32, ScalarValue>;
 
 /// Makes adapters that go by field id.
 #[derive(Debug, Clone)]
 pub(super) struct ByFieldId {
+    /// The columns of the table, with their defaults.
+    pub(super) schema: IcebergSchemaRef,
     /// Ids for files that were written without (`schema.name-mapping.default`).
     pub(super) names: Option<Arc<NameMapping>>,
-    /// Values for missing columns.
-    pub(super) constants: Arc<Constants>,
+    /// The values of the identity partitions that a file is in.
+    pub(super) identity: Arc<IdentityValues>,
 }
 
 impl PhysicalExprAdapterFactory for ByFieldId {
@@ -43,52 +41,59 @@ impl PhysicalExprAdapterFactory for ByFieldId {
         logical: SchemaRef,
         physical: SchemaRef,
     ) -> Result<Arc<dyn PhysicalExprAdapter>> {
-        let physical = match &self.names {
-            Some(names) if !has_ids(physical.fields()) => with_mapped_ids(&physical, names),
-            _ => physical,
-        };
-        let places: HashMap<i32, usize> = physical
-            .fields()
+        let found = with_field_ids(physical.fields(), self.names.as_deref());
+        let fields = found.map_err(to_datafusion)?;
+        let places: HashMap<i32, (usize, &FieldRef)> = fields
             .iter()
             .enumerate()
-            .filter_map(|(place, field)| Some((field_id(field)?, place)))
+            .filter_map(|(place, field)| Some((field_id(field)?, (place, field))))
             .collect();
         let origins = logical
             .fields()
             .iter()
-            .map(|field| {
-                let id = field_id(field);
-                let origin = match id.and_then(|id| places.get(&id)) {
-                    Some(place) => Origin::File {
-                        place: *place,
-                        field: Arc::clone(&physical.fields()[*place]),
-                    },
-                    None => match id.and_then(|id| self.constants.get(&id)) {
-                        Some(value) => Origin::Constant(value.clone()),
-                        None if field.is_nullable() => {
-                            Origin::Constant(ScalarValue::try_new_null(field.data_type())?)
-                        }
-                        None => Origin::Missing,
-                    },
+            .map(|target| {
+                let unknown = || {
+                    DataFusionError::Internal(format!(
+                        "the column {:?} is none of the table's",
+                        target.name()
+                    ))
                 };
-                Ok((field.name().clone(), (Arc::clone(field), origin)))
+                let id = field_id(target).ok_or_else(unknown)?;
+                let origin = Origin {
+                    target: Arc::clone(target),
+                    column: self
+                        .schema
+                        .as_struct()
+                        .field_by_id(id)
+                        .ok_or_else(unknown)?
+                        .clone(),
+                    file: places
+                        .get(&id)
+                        .map(|(place, field)| (*place, Arc::clone(field))),
+                };
+                Ok((target.name().clone(), origin))
             })
             .collect::<Result<_>>()?;
-        Ok(Arc::new(Adapter { origins }))
+        Ok(Arc::new(Adapter {
+            origins,
+            identity: Arc::clone(&self.identity),
+        }))
     }
 }
 
 /// Where a column of the table comes from in one file.
 #[derive(Debug)]
-enum Origin {
-    File { place: usize, field: FieldRef },
-    Constant(ScalarValue),
-    Missing,
+struct Origin {
+    target: FieldRef,
+    column: NestedFieldRef,
+    /// Its place and its field in the file; none where the file lacks it.
+    file: Option<(usize, FieldRef)>,
 }
 
 #[derive(Debug)]
 struct Adapter {
-    origins: HashMap<String, (FieldRef, Origin)>,
+    origins: HashMap<String, Origin>,
+    identity: Arc<IdentityValues>,
 }
 
 impl PhysicalExprAdapter for Adapter {
@@ -103,24 +108,16 @@ impl PhysicalExprAdapter for Adapter {
 
 impl Adapter {
     fn column(&self, name: &str) -> Result<Arc<dyn PhysicalExpr>> {
-        let Some((target, origin)) = self.origins.get(name) else {
+        let Some(origin) = self.origins.get(name) else {
             return Err(DataFusionError::Internal(format!(
                 "an expression names the column {name:?}, which the table does not have"
             )));
         };
-        let (place, field) = match origin {
-            Origin::File { place, field } => (*place, field),
-            Origin::Constant(value) => return Ok(Arc::new(Literal::new(value.clone()))),
-            Origin::Missing => {
-                return Err(to_datafusion(
-                    berglake_format::Error::corrupt(
-                        "a required column is missing from a data file and has no default",
-                    )
-                    .with("column", name),
-                ));
-            }
+        let target = &origin.target;
+        let Some((place, field)) = &origin.file else {
+            return Ok(Arc::new(Literal::new(self.missing(origin)?)));
         };
-        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), place));
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), *place));
         Ok(if field.data_type() == target.data_type() {
             column
         } else if is_nested(target.data_type()) {
@@ -128,11 +125,28 @@ impl Adapter {
                 column,
                 from: Arc::clone(field),
                 to: Arc::clone(target),
+                shape: Arc::clone(&origin.column),
             })
         } else {
             // A plain cast, because pruning understands casts and not our own expression.
             Arc::new(CastExpr::new(column, target.data_type().clone(), None))
         })
+    }
+
+    /// The value that all rows of the file have in a column that the file lacks.
+    fn missing(&self, origin: &Origin) -> Result<ScalarValue> {
+        let ty = origin.target.data_type();
+        let value = missing_column(&origin.column, &self.identity, 1).map_err(to_datafusion)?;
+        if value.is_null(0) {
+            return ScalarValue::try_new_null(ty);
+        }
+        let value = ScalarValue::try_from_array(&value, 0)?;
+        if value.data_type() == *ty {
+            Ok(value)
+        } else {
+            // Text and bytes are views here.
+            value.cast_to(ty)
+        }
     }
 }
 
@@ -141,114 +155,70 @@ pub(super) fn is_nested(data_type: &DataType) -> bool {
     data_type.is_nested()
 }
 
-fn has_ids<'a>(fields: impl IntoIterator<Item = &'a FieldRef>) -> bool {
-    fields
-        .into_iter()
-        .any(|field| field_id(field).is_some() || has_ids(children(field)))
-}
-
-fn children(field: &Field) -> Vec<&FieldRef> {
-    match field.data_type() {
-        DataType::Struct(fields) => fields.iter().collect(),
-        DataType::List(element)
-        | DataType::LargeList(element)
-        | DataType::FixedSizeList(element, _)
-        | DataType::Map(element, _) => vec![element],
-        _ => Vec::new(),
-    }
-}
-
-/// The schema with ids from a name mapping. What the mapping does not name gets no id, and so is
-/// not read.
-fn with_mapped_ids(schema: &Schema, names: &NameMapping) -> SchemaRef {
-    let fields: Vec<FieldRef> = schema
-        .fields()
-        .iter()
-        .map(|field| mapped(field, names.fields()))
-        .collect();
-    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
-}
-
-trait Mapping {
-    fn names(&self) -> &MappedField;
-}
-
-impl Mapping for MappedField {
-    fn names(&self) -> &MappedField {
-        self
-    }
-}
-
-impl Mapping for Arc<MappedField> {
-    fn names(&self) -> &MappedField {
-        self
-    }
-}
-
-fn mapped<M: Mapping>(field: &FieldRef, mapping: &[M]) -> FieldRef {
-    let Some(found) = mapping
-        .iter()
-        .map(Mapping::names)
-        .find(|mapped| mapped.names().iter().any(|name| name == field.name()))
-    else {
-        return Arc::clone(field);
-    };
-    // Writers call the element of a list and the entries of a map differently; the mapping has
-    // fixed names for them.
-    let under = |child: &FieldRef, name: &str| -> FieldRef {
-        let renamed = Arc::new(child.as_ref().clone().with_name(name));
-        let with_ids = mapped(&renamed, found.fields());
-        Arc::new(with_ids.as_ref().clone().with_name(child.name()))
-    };
-    let data_type = match field.data_type() {
-        DataType::Struct(fields) => DataType::Struct(
-            fields
-                .iter()
-                .map(|child| mapped(child, found.fields()))
-                .collect(),
-        ),
-        DataType::List(element) => DataType::List(under(element, "element")),
-        DataType::LargeList(element) => DataType::LargeList(under(element, "element")),
-        DataType::Map(entries, sorted) => match entries.data_type() {
-            DataType::Struct(pair) if pair.len() == 2 => {
-                let pair = vec![under(&pair[0], "key"), under(&pair[1], "value")];
-                let entries = entries
-                    .as_ref()
-                    .clone()
-                    .with_data_type(DataType::Struct(pair.into()));
-                DataType::Map(Arc::new(entries), *sorted)
-            }
-            other => other.clone(),
-        },
-        other => other.clone(),
-    };
-    let mut metadata = field.metadata().clone();
-    if let Some(id) = found.field_id() {
-        metadata.insert(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string());
-    }
-    Arc::new(
-        field
-            .as_ref()
-            .clone()
-            .with_data_type(data_type)
-            .with_metadata(metadata),
-    )
+/// The array with NULL in all that lies in a struct that is NULL. The engine takes a field out of a struct
+/// without a look at the struct, and a default would stand there as if it were the row's.
+fn hollow(array: ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        DataType::Struct(fields) => {
+            let all = array.as_struct();
+            let gone = is_null(all)?;
+            let columns = all.columns().iter().map(|column| match all.null_count() {
+                0 => hollow(Arc::clone(column)),
+                _ => hollow(nullif(column, &gone)?),
+            });
+            let columns = columns.collect::<Result<Vec<_>>>()?;
+            Arc::new(StructArray::try_new_with_length(
+                fields.clone(),
+                columns,
+                all.nulls().cloned(),
+                all.len(),
+            )?)
+        }
+        DataType::List(field) if is_nested(field.data_type()) => {
+            let all = array.as_list::<i32>();
+            Arc::new(ListArray::try_new(
+                Arc::clone(field),
+                all.offsets().clone(),
+                hollow(Arc::clone(all.values()))?,
+                all.nulls().cloned(),
+            )?)
+        }
+        DataType::Map(field, sorted) => {
+            let all = array.as_map();
+            let entries = hollow(Arc::new(all.entries().clone()))?;
+            Arc::new(MapArray::try_new(
+                Arc::clone(field),
+                all.offsets().clone(),
+                entries.as_struct().clone(),
+                all.nulls().cloned(),
+                *sorted,
+            )?)
+        }
+        _ => array,
+    })
 }
 
 /// Brings a nested column into the table's shape by the ids of its fields. A cast would go by the
 /// fields' names, and swap values after a rename without a word.
-#[derive(Debug, Clone, Eq)]
+#[derive(Debug, Clone)]
 struct Reshape {
     column: Arc<dyn PhysicalExpr>,
     from: FieldRef,
     to: FieldRef,
+    /// What `to` is in the table, with the defaults of its fields.
+    shape: NestedFieldRef,
 }
 
 impl PartialEq for Reshape {
     fn eq(&self, other: &Self) -> bool {
-        self.column.eq(&other.column) && self.from == other.from && self.to == other.to
+        self.column.eq(&other.column)
+            && self.from == other.from
+            && self.to == other.to
+            && self.shape == other.shape
     }
 }
+
+impl Eq for Reshape {}
 
 impl Hash for Reshape {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -279,8 +249,10 @@ impl PhysicalExpr for Reshape {
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let array = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
-        let shaped = reshape(&array, &self.from, &self.to).map_err(to_datafusion)?;
-        Ok(ColumnarValue::Array(shaped))
+        let shaped = reshape_to(&array, &self.from, &self.to, &self.shape);
+        Ok(ColumnarValue::Array(hollow(
+            shaped.map_err(to_datafusion)?,
+        )?))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
@@ -296,6 +268,7 @@ impl PhysicalExpr for Reshape {
                 column,
                 from: Arc::clone(&self.from),
                 to: Arc::clone(&self.to),
+                shape: Arc::clone(&self.shape),
             })),
             _ => Err(DataFusionError::Internal(
                 "by_id takes exactly one child".into(),

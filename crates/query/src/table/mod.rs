@@ -2,6 +2,7 @@
 
 mod columns;
 mod filter;
+mod located;
 mod morsel;
 mod readers;
 mod source;
@@ -15,9 +16,10 @@ use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef as Arro
 use async_trait::async_trait;
 use berglake_format::deletes::DeleteLoader;
 use berglake_format::plan::{ScanPlan, ScanTask, SnapshotSelector};
+use berglake_format::read::{IdentityValues, identity_values, name_mapping};
 use berglake_format::schema::to_arrow;
 use berglake_format::storage::{Location, StoreRoot};
-use berglake_format::{Error, Result, Table};
+use berglake_format::{Result, Table};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::{Result as DataFusionResult, Statistics};
@@ -29,12 +31,9 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::ExecutionPlan;
 use iceberg::expr::Predicate;
-use iceberg::spec::{
-    DEFAULT_SCHEMA_NAME_MAPPING, Literal, NameMapping, NestedField, PrimitiveType, SchemaRef,
-    Transform, Type,
-};
+use iceberg::spec::{NestedField, PrimitiveType, SchemaRef, Type};
 
-use self::columns::{ByFieldId, Constants};
+use self::columns::ByFieldId;
 use self::readers::Readers;
 use self::source::{IcebergSource, Shared, TaskFile};
 use crate::error::to_datafusion;
@@ -120,10 +119,11 @@ impl IcebergTable {
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let storage = plan.table.storage().clone();
-        let defaults = Arc::new(self.defaults());
+        let unpartitioned = Arc::default();
         let mut files = Vec::with_capacity(plan.tasks.len());
         for task in &plan.tasks {
-            files.push(self.file(&plan, task, &defaults).map_err(to_datafusion)?);
+            let file = self.file(&plan, task, &unpartitioned);
+            files.push(file.map_err(to_datafusion)?);
         }
         let statistics = statistics::of_scan(
             &plan.tasks,
@@ -144,13 +144,16 @@ impl IcebergTable {
         if let Some(hint) = options.metadata_size_hint {
             parquet = parquet.with_metadata_size_hint(hint);
         }
+        let names = name_mapping(plan.table.metadata())
+            .map_err(|error| to_datafusion(error.with("table", plan.table.ident())))?;
         let shared = Shared {
             summary: summary(&plan),
             deletes: DeleteLoader::new(storage),
             readers,
             columns: ByFieldId {
-                names: name_mapping(&plan.table).map_err(to_datafusion)?,
-                constants: defaults,
+                schema: Arc::clone(&self.schema),
+                names: names.map(Arc::new),
+                identity: unpartitioned,
             },
             nan_columns: nan_columns(&plan),
             footer_size_hint: options.metadata_size_hint,
@@ -169,29 +172,11 @@ impl IcebergTable {
         Ok(DataSourceExec::from_data_source(config))
     }
 
-    /// Initial defaults of columns, for files that were written before the column was added.
-    fn defaults(&self) -> Constants {
-        self.schema
-            .as_struct()
-            .fields()
-            .iter()
-            .zip(self.arrow_schema.fields())
-            .filter_map(|(field, arrow_field)| {
-                let value = values::default_value(
-                    field.initial_default.as_ref()?,
-                    &field.field_type,
-                    arrow_field.data_type(),
-                )?;
-                Some((field.id, value))
-            })
-            .collect()
-    }
-
     fn file(
         &self,
         plan: &ScanPlan,
         task: &ScanTask,
-        defaults: &Arc<Constants>,
+        unpartitioned: &Arc<IdentityValues>,
     ) -> Result<PartitionedFile> {
         let location = Location::parse(task.file.file_path())?;
         let statistics = statistics::of_file(task, &self.schema, &self.arrow_schema);
@@ -202,53 +187,18 @@ impl IcebergTable {
             e_tag: None,
             version: None,
         };
-        let constants = match self.identity_values(plan, task) {
-            values if values.is_empty() => Arc::clone(defaults),
-            values => {
-                let mut all = defaults.as_ref().clone();
-                all.extend(values);
-                Arc::new(all)
-            }
+        let identity = match identity_values(plan.table.metadata(), task) {
+            values if values.is_empty() => Arc::clone(unpartitioned),
+            values => Arc::new(values),
         };
         let task_file = TaskFile {
             task: Arc::new(task.clone()),
             root: location.root().clone(),
-            constants,
+            identity,
         };
         Ok(PartitionedFile::from(meta)
             .with_statistics(Arc::new(statistics))
             .with_extension(Arc::new(task_file)))
-    }
-
-    /// Values of identity partitions. Files that came from Hive-style folders lack these columns.
-    fn identity_values(&self, plan: &ScanPlan, task: &ScanTask) -> Constants {
-        let metadata = plan.table.metadata();
-        let Some(spec) = metadata.partition_spec_by_id(task.spec_id) else {
-            return Constants::new();
-        };
-        spec.fields()
-            .iter()
-            .zip(task.file.partition().iter())
-            .filter(|(field, _)| field.transform == Transform::Identity)
-            .filter_map(|(field, value)| {
-                let place = self
-                    .schema
-                    .as_struct()
-                    .fields()
-                    .iter()
-                    .position(|column| column.id == field.source_id)?;
-                let Type::Primitive(ty) =
-                    self.schema.as_struct().fields()[place].field_type.as_ref()
-                else {
-                    return None;
-                };
-                let Some(Literal::Primitive(value)) = value else {
-                    return None;
-                };
-                let value = values::scalar(value, ty, self.arrow_schema.field(place).data_type())?;
-                Some((field.source_id, value))
-            })
-            .collect()
     }
 }
 
@@ -338,23 +288,6 @@ fn nan_columns(plan: &ScanPlan) -> HashSet<String> {
         })
         .map(|field| field.name.clone())
         .collect()
-}
-
-fn name_mapping(table: &Table) -> Result<Option<Arc<NameMapping>>> {
-    let Some(text) = table
-        .metadata()
-        .properties()
-        .get(DEFAULT_SCHEMA_NAME_MAPPING)
-    else {
-        return Ok(None);
-    };
-    let mapping = serde_json::from_str(text).map_err(|error| {
-        Error::corrupt("the table's name mapping is no valid JSON")
-            .with("table", table.ident())
-            .with("property", DEFAULT_SCHEMA_NAME_MAPPING)
-            .source_error(error)
-    })?;
-    Ok(Some(Arc::new(mapping)))
 }
 
 /// Files in groups of about equal size, in their order: the one group of a session that keeps order

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use berglake_format::deletes::selections;
+use berglake_format::deletes::{DeleteLoader, selections};
 use berglake_format::plan::{ScanPlan, ScanTask};
-use berglake_format::read::{ReadOptions, read_task};
+use berglake_format::read::{ReadOptions, read_task_with};
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::listing::PartitionedFile;
@@ -26,6 +26,7 @@ use futures::stream::BoxStream;
 use iceberg::spec::Schema;
 
 use super::columns::ByFieldId;
+use super::located::{Place, located};
 use super::source::{Shared, TaskFile};
 use crate::error::to_datafusion;
 
@@ -72,12 +73,12 @@ impl IcebergMorselizer {
 
     /// The Parquet source's opener for a file, with the file's own values for missing columns.
     fn opener(&self, file: &TaskFile) -> Result<Arc<dyn Morselizer>> {
-        if Arc::ptr_eq(&file.constants, &self.shared.columns.constants) {
+        if file.identity.is_empty() {
             return Ok(Arc::clone(&self.plain));
         }
         let columns = ByFieldId {
-            names: self.shared.columns.names.clone(),
-            constants: Arc::clone(&file.constants),
+            identity: Arc::clone(&file.identity),
+            ..self.shared.columns.clone()
         };
         let config = FileScanConfigBuilder::from(self.config.clone())
             .with_expr_adapter(Some(Arc::new(columns)))
@@ -97,6 +98,23 @@ impl Morselizer for IcebergMorselizer {
                 file.path()
             )));
         };
+        let place = Arc::new(Place {
+            path: task_file.task.file.file_path().to_string(),
+            table: self.shared.plan.table.ident().clone(),
+        });
+        match self.planner(file, task_file) {
+            Ok(planner) => Ok(located(planner, place)),
+            Err(error) => Err(place.name(error)),
+        }
+    }
+}
+
+impl IcebergMorselizer {
+    fn planner(
+        &self,
+        file: PartitionedFile,
+        task_file: Arc<TaskFile>,
+    ) -> Result<Box<dyn MorselPlanner>> {
         if !task_file.task.equality_deletes.is_empty() {
             // The reader of the format crate reads whole files, so of the pieces into which a file
             // was split only the first reads.
@@ -115,6 +133,65 @@ impl Morselizer for IcebergMorselizer {
             file,
             task_file,
         }))
+    }
+
+    /// Reads a file through the format crate's reader: slower, and right for every kind of delete.
+    fn reader(&self, task: &Arc<ScanTask>) -> Result<ReaderMorsel> {
+        let table_schema = self.inner.table_schema().table_schema();
+        let projection = match self.inner.projection() {
+            Some(projection) => projection.clone(),
+            None => ProjectionExprs::from_indices(
+                &(0..table_schema.fields().len()).collect::<Vec<_>>(),
+                table_schema,
+            ),
+        };
+        let predicate = self.inner.filter();
+        let mut wanted = projection.column_indices();
+        for column in predicate.iter().flat_map(collect_columns) {
+            wanted.push(table_schema.index_of(column.name())?);
+        }
+        if wanted.is_empty() {
+            // Rows can be counted only if something is read; any column does.
+            wanted.extend((!table_schema.fields().is_empty()).then_some(0));
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let read_schema: SchemaRef = Arc::new(table_schema.project(&wanted)?);
+        let fields = self.shared.plan.schema.as_struct().fields();
+        let columns = wanted
+            .iter()
+            .filter_map(|place| fields.get(*place).cloned());
+        let schema = Schema::builder()
+            .with_fields(columns)
+            .with_schema_id(self.shared.plan.schema.schema_id())
+            .build()
+            .map_err(|error| to_datafusion(error.into()))?;
+        // Field by field: a copy of the plan would have all its files in it.
+        let whole = &self.shared.plan;
+        let plan = ScanPlan {
+            table: whole.table.clone(),
+            snapshot: whole.snapshot.clone(),
+            schema: Arc::new(schema),
+            tasks: Vec::new(),
+            metrics: whole.metrics,
+        };
+        let output_schema = Arc::new(projection.project_schema(table_schema)?);
+        let projector = projection
+            .try_map_exprs(|expr| reassign_expr_columns(expr, &read_schema))?
+            .make_projector(&read_schema)?;
+        let predicate = predicate
+            .map(|expr| reassign_expr_columns(expr, &read_schema))
+            .transpose()?;
+        Ok(ReaderMorsel {
+            plan,
+            task: Arc::clone(task),
+            deletes: self.shared.deletes.clone(),
+            batch_size: self.batch_size,
+            read_schema,
+            predicate,
+            projector,
+            output_schema,
+        })
     }
 }
 
@@ -183,62 +260,6 @@ impl MorselPlanner for WithDeletes {
     }
 }
 
-impl IcebergMorselizer {
-    /// Reads a file through the format crate's reader: slower, and right for every kind of delete.
-    fn reader(&self, task: &Arc<ScanTask>) -> Result<ReaderMorsel> {
-        let table_schema = self.inner.table_schema().table_schema();
-        let projection = match self.inner.projection() {
-            Some(projection) => projection.clone(),
-            None => ProjectionExprs::from_indices(
-                &(0..table_schema.fields().len()).collect::<Vec<_>>(),
-                table_schema,
-            ),
-        };
-        let predicate = self.inner.filter();
-        let mut wanted = projection.column_indices();
-        for column in predicate.iter().flat_map(collect_columns) {
-            wanted.push(table_schema.index_of(column.name())?);
-        }
-        if wanted.is_empty() {
-            // Rows can be counted only if something is read; any column does.
-            wanted.extend((!table_schema.fields().is_empty()).then_some(0));
-        }
-        wanted.sort_unstable();
-        wanted.dedup();
-        let read_schema: SchemaRef = Arc::new(table_schema.project(&wanted)?);
-        let fields = self.shared.plan.schema.as_struct().fields();
-        let columns = wanted
-            .iter()
-            .filter_map(|place| fields.get(*place).cloned());
-        let schema = Schema::builder()
-            .with_fields(columns)
-            .with_schema_id(self.shared.plan.schema.schema_id())
-            .build()
-            .map_err(|error| to_datafusion(error.into()))?;
-        let plan = ScanPlan {
-            schema: Arc::new(schema),
-            tasks: Vec::new(),
-            ..self.shared.plan.clone()
-        };
-        let output_schema = Arc::new(projection.project_schema(table_schema)?);
-        let projector = projection
-            .try_map_exprs(|expr| reassign_expr_columns(expr, &read_schema))?
-            .make_projector(&read_schema)?;
-        let predicate = predicate
-            .map(|expr| reassign_expr_columns(expr, &read_schema))
-            .transpose()?;
-        Ok(ReaderMorsel {
-            plan,
-            task: Arc::clone(task),
-            batch_size: self.batch_size,
-            read_schema,
-            predicate,
-            projector,
-            output_schema,
-        })
-    }
-}
-
 /// A file that one morsel reads, or no morsel.
 #[derive(Debug)]
 struct WholeFile {
@@ -256,6 +277,7 @@ impl MorselPlanner for WholeFile {
 struct ReaderMorsel {
     plan: ScanPlan,
     task: Arc<ScanTask>,
+    deletes: DeleteLoader,
     batch_size: usize,
     read_schema: SchemaRef,
     predicate: Option<Arc<dyn PhysicalExpr>>,
@@ -301,7 +323,7 @@ impl Morsel for ReaderMorsel {
             batch_size: self.batch_size,
             ..ReadOptions::default()
         };
-        read_task(&self.plan, &self.task, options)
+        read_task_with(&self.plan, &self.task, options, &self.deletes)
             .map(move |batch| self.process(&batch.map_err(to_datafusion)?))
             .boxed()
     }

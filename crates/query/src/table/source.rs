@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use berglake_format::deletes::DeleteLoader;
 use berglake_format::plan::{ScanPlan, ScanTask};
+use berglake_format::read::IdentityValues;
 use berglake_format::storage::StoreRoot;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result};
@@ -30,7 +31,7 @@ use datafusion_datasource::file::FileSource;
 use datafusion_datasource::file_stream::FileOpener;
 use datafusion_datasource::morsel::Morselizer;
 
-use super::columns::{ByFieldId, Constants, is_nested};
+use super::columns::{ByFieldId, is_nested};
 use super::morsel::IcebergMorselizer;
 use super::readers::Readers;
 
@@ -41,8 +42,8 @@ pub(super) struct TaskFile {
     pub(super) task: Arc<ScanTask>,
     /// The store that it is in.
     pub(super) root: StoreRoot,
-    /// Values of columns that the file may lack: defaults, and identity partitions of this file.
-    pub(super) constants: Arc<Constants>,
+    /// The values of the identity partitions that it is in.
+    pub(super) identity: Arc<IdentityValues>,
 }
 
 /// What all files of a scan share.

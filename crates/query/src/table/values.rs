@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
-use iceberg::spec::{Literal, PrimitiveLiteral, PrimitiveType, Type};
+use iceberg::spec::{PrimitiveLiteral, PrimitiveType};
 
 /// A value in the Arrow type of its column; nothing for what has no such form.
 pub(super) fn scalar(
@@ -64,13 +64,5 @@ pub(super) fn scalar(
         value.cast_to(to).ok()
     } else {
         None
-    }
-}
-
-/// A default value of a column; nested ones have no form here.
-pub(super) fn default_value(value: &Literal, ty: &Type, to: &DataType) -> Option<ScalarValue> {
-    match (value, ty) {
-        (Literal::Primitive(value), Type::Primitive(ty)) => scalar(value, ty, to),
-        _ => None,
     }
 }
