@@ -34,6 +34,11 @@ mod yielding;
 
 pub use datafusion;
 
+/// The stack of threads that plan and run statements, in bytes. Plans are walked by recursion, and the
+/// longest statement that is taken needs more than the 2 MiB of Tokio's own threads. It is address space;
+/// memory is what is really used.
+pub const STACK_SIZE: usize = 64 << 20;
+
 pub use engine::Engine;
 pub use error::from_datafusion;
 pub use metadata_table::MetadataTableProvider;

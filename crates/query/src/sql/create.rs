@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use iceberg::spec::{FormatVersion, Schema, Transform, UnboundPartitionSpec};
 
 use super::types::{self, SqlField, Timestamps, parsed};
-use super::{normal, parser_of};
+use super::{normal, parser_of, query_of};
 
 /// A `CREATE TABLE` as it was written.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl CreateTable {
                     place,
                 ));
             }
-            self.query = Some(parsed(parser.parse_query())?);
+            self.query = Some(parsed(query_of(parser))?);
             super::end(parser)?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What a text says: statements of this engine's own, and queries for DataFusion.
 
 mod create;
+mod depth;
 mod dialect;
 mod literals;
 mod names;
@@ -111,7 +112,10 @@ impl Statement {
 pub(crate) fn parse(text: &str) -> Result<Vec<Statement>> {
     tokens::statements(text)?
         .into_iter()
-        .map(statement)
+        .map(|tokens| {
+            depth::check(&tokens)?;
+            statement(tokens)
+        })
         .collect()
 }
 
@@ -163,9 +167,16 @@ fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
 
 fn query(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     let mut parser = parser_of(tokens);
-    let query = parsed(parser.parse_query())?;
+    let query = parsed(query_of(&mut parser))?;
     end(&mut parser)?;
     Ok(Statement::Query(query))
+}
+
+/// The query that comes next.
+fn query_of(parser: &mut Parser<'_>) -> Result<Box<Query>, ParserError> {
+    let mut query = parser.parse_query()?;
+    depth::balance(&mut query);
+    Ok(query)
 }
 
 /// Nothing may follow.
@@ -204,7 +215,7 @@ fn explain(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     ) {
         return Err(unsupported(&format!("EXPLAIN {}", parser.peek_token())));
     }
-    let query = parsed(parser.parse_query())?;
+    let query = parsed(query_of(&mut parser))?;
     end(&mut parser)?;
     Ok(Statement::Explain {
         query,
@@ -278,7 +289,7 @@ fn insert(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
         columns = parsed(parser.parse_comma_separated(Parser::parse_identifier))?;
         parsed(parser.expect_token(&Token::RParen))?;
     }
-    let source = parsed(parser.parse_query())?;
+    let source = parsed(query_of(&mut parser))?;
     end(&mut parser)?;
     Ok(Statement::Insert {
         table,

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use berglake_format::{Error, Result};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, Query, TableAlias, TableFactor, TableVersion, Value, VisitMut,
-    VisitorMut,
+    Expr, Ident, ObjectName, Query, TableAlias, TableFactor, TableVersion, Value, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 
 use super::tokens::VERSION_FUNCTION;
@@ -55,6 +55,7 @@ impl References {
     /// # Errors
     /// As [`of`](Self::of).
     pub(crate) fn replace(query: &mut Query, names: &[EngineName]) -> Result<()> {
+        let changed = || Error::internal("the tables of a query changed while it was read");
         let mut names = names.iter();
         walk(query, &mut |factor| {
             let (
@@ -67,9 +68,7 @@ impl References {
                 Some(new),
             ) = (factor, names.next())
             else {
-                return Err(Error::internal(
-                    "the tables of a query changed while it was read",
-                ));
+                return Err(changed());
             };
             if let (None, Some(shown)) = (&alias, &new.alias) {
                 *alias = Some(TableAlias {
@@ -87,7 +86,12 @@ impl References {
                     .collect::<Vec<_>>(),
             );
             Ok(())
-        })
+        })?;
+        // A name that is left over would mean that the others went to the wrong tables.
+        match names.next() {
+            None => Ok(()),
+            Some(_) => Err(changed()),
+        }
     }
 }
 
@@ -127,7 +131,29 @@ fn travel(version: &TableVersion) -> Result<Travel> {
             other => Err(Error::invalid(format!("{other} is no version"))),
         };
     }
+    if has_query(expr) {
+        return Err(Error::invalid(format!(
+            "the time of a table is a constant expression, and {expr} is a query"
+        ))
+        .help("run the query first, and write the time that it gives"));
+    }
     Ok(Travel::Time(Box::new(expr.clone())))
+}
+
+/// Whether an expression has a query in it. The tables of such a query would stand among those of the
+/// statement, and be gone from it as soon as the version is taken off the table.
+fn has_query(expr: &Expr) -> bool {
+    struct Queries;
+
+    impl Visitor for Queries {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+
+    expr.visit(&mut Queries).is_break()
 }
 
 type OnTable<'a> = dyn FnMut(&mut TableFactor) -> Result<()> + 'a;
@@ -201,7 +227,10 @@ impl VisitorMut for Walker<'_, '_> {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         let TableFactor::Table {
-            name, args: None, ..
+            name,
+            args: None,
+            version,
+            ..
         } = factor
         else {
             return ControlFlow::Continue(());
@@ -214,8 +243,14 @@ impl VisitorMut for Walker<'_, '_> {
                 .frames
                 .iter()
                 .any(|frame| frame.ctes[..frame.visible].contains(&name));
-            if is_cte {
+            if is_cte && version.is_none() {
                 return ControlFlow::Continue(());
+            }
+            if is_cte {
+                let error =
+                    Error::invalid(format!("{ident} is a query of WITH and has no history"))
+                        .help("write the version behind the tables that the query reads");
+                return ControlFlow::Break(Box::new(error));
             }
         }
         match (self.on_table)(factor) {
@@ -334,5 +369,24 @@ mod tests {
             tables("SELECT * FROM (WITH a AS (SELECT 1) SELECT * FROM a) x, a"),
             ["a"]
         );
+    }
+
+    #[test]
+    fn a_name_that_is_left_over_is_an_error_and_not_another_table() {
+        let name = |table: &str| EngineName {
+            parts: ["c", "n", table].map(str::to_string),
+            alias: None,
+        };
+        let replaced = |names: &[EngineName]| {
+            let Some(Statement::Query(mut query)) = parse("SELECT * FROM t, u").unwrap().pop()
+            else {
+                panic!("no query");
+            };
+            References::replace(&mut query, names).map(|()| query.to_string())
+        };
+        let two = [name("t"), name("u")];
+        assert!(replaced(&two).unwrap().contains(r#""c"."n"."u""#));
+        assert!(replaced(&two[..1]).is_err());
+        assert!(replaced(&[name("t"), name("u"), name("v")]).is_err());
     }
 }

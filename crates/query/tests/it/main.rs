@@ -3,7 +3,10 @@
 // Clippy knows functions marked as tests, not the helpers that they call.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod create;
+mod deep;
 mod explain;
+mod files;
 mod messages;
 mod model;
 mod providers;

@@ -84,3 +84,24 @@ async fn metadata_tables_look_back_too() {
     );
     assert_eq!(lake.rows(&sql).await, ["1"]);
 }
+
+#[tokio::test]
+async fn a_query_in_place_of_a_time_is_refused_and_takes_no_other_tables_place() {
+    let lake = Lake::new().await;
+    lake.run(
+        "CREATE TABLE t (id INT); INSERT INTO t VALUES (1);
+         CREATE TABLE u (id INT); INSERT INTO u VALUES (2);
+         CREATE TABLE v (id INT); INSERT INTO v VALUES (3)",
+    )
+    .await;
+    for clause in [
+        "FOR TIMESTAMP AS OF (SELECT current_timestamp() FROM u)",
+        "FOR SYSTEM_TIME AS OF CASE WHEN EXISTS (SELECT 1 FROM u) THEN now() END",
+        "TIMESTAMP AS OF now() - (SELECT INTERVAL '1' DAY)",
+    ] {
+        let error = lake.error(&format!("SELECT * FROM t {clause}, v")).await;
+        assert!(error.contains("constant expression"), "{clause}: {error}");
+    }
+    let of_a_cte = "WITH c AS (SELECT * FROM t) SELECT * FROM c FOR TIMESTAMP AS OF now()";
+    assert!(lake.error(of_a_cte).await.contains("has no history"));
+}
