@@ -2,6 +2,7 @@
 
 mod value;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -67,8 +68,13 @@ impl RowEncoder {
     /// Writes rows of these columns.
     ///
     /// # Errors
-    /// [`Unsupported`](berglake_format::ErrorKind::Unsupported) for columns that the format cannot hold.
+    /// [`Unsupported`](berglake_format::ErrorKind::Unsupported) for columns that the format cannot hold;
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for two columns of one name in JSON,
+    /// whose readers would keep one of them.
     pub fn new(format: RowFormat, schema: &SchemaRef) -> Result<Self> {
+        if matches!(format, RowFormat::Json | RowFormat::NdJson) {
+            check_names(schema)?;
+        }
         let (schema, form) = match format {
             RowFormat::Json => (schema.clone(), Form::Json),
             RowFormat::NdJson => (schema.clone(), Form::NdJson),
@@ -208,6 +214,20 @@ impl RowEncoder {
     /// The rows so far.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+}
+
+/// Refuses two columns of one name.
+fn check_names(schema: &Schema) -> Result<()> {
+    let mut seen = HashSet::new();
+    let mut fields = schema.fields().iter();
+    match fields.find(|field| !seen.insert(field.name())) {
+        None => Ok(()),
+        Some(twice) => Err(Error::invalid(format!(
+            "two columns are called {:?}, and a JSON object has each name once",
+            twice.name()
+        ))
+        .help("give one of them another name with AS, or ask for CSV or Arrow")),
     }
 }
 
@@ -379,6 +399,21 @@ mod tests {
         assert_eq!(reader.schema().field(1).data_type(), &DataType::Utf8);
         let rows: usize = reader.map(|batch| batch.unwrap().num_rows()).sum();
         assert_eq!(rows, 3);
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_no_json_and_else_written_as_they_are() {
+        let field = |name: &str| Field::new(name, DataType::Int64, true);
+        let schema = Arc::new(Schema::new(vec![field("a"), field("A"), field("a")]));
+        for format in [RowFormat::Json, RowFormat::NdJson] {
+            let error = RowEncoder::new(format, &schema).unwrap_err();
+            assert_eq!(error.kind(), berglake_format::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("\"a\""), "{error}");
+            assert!(error.to_string().contains("AS"), "{error}");
+        }
+        for format in [RowFormat::Csv, RowFormat::Arrow] {
+            RowEncoder::new(format, &schema).unwrap();
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | list, struct, map | array, object, object or array of `{key, value}` | their JSON |
 
 use arrow::array::{Array, ArrayRef, AsArray, StructArray};
+use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
     Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
@@ -22,7 +23,7 @@ use berglake_format::schema::is_uuid;
 use berglake_format::{Error, Result};
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 
-/// How dates and times are written.
+/// How dates and times are written. The `Z` is true of times in UTC alone.
 fn options() -> FormatOptions<'static> {
     FormatOptions::new()
         .with_date_format(Some("%Y-%m-%d"))
@@ -145,15 +146,30 @@ impl Serialize for Cell<'_> {
                 let array = dictionary.values();
                 Cell { field, array, row }.serialize(serializer)
             }
-            _ => {
-                let options = options();
-                let formatter =
-                    ArrayFormatter::try_new(array.as_ref(), &options).map_err(S::Error::custom)?;
-                let text = formatter.value(row).try_to_string();
-                serializer.serialize_str(&text.map_err(S::Error::custom)?)
+            DataType::Timestamp(unit, Some(zone)) if !is_utc(zone) => {
+                // The value is an instant; another zone is only another way to show it.
+                let utc = DataType::Timestamp(*unit, Some("+00:00".into()));
+                let instant = cast(&array.slice(row, 1), &utc).map_err(S::Error::custom)?;
+                formatted(&instant, 0, serializer)
             }
+            _ => formatted(array, row, serializer),
         }
     }
+}
+
+fn is_utc(zone: &str) -> bool {
+    matches!(zone, "+00:00" | "UTC" | "Z")
+}
+
+fn formatted<S: Serializer>(
+    array: &ArrayRef,
+    row: usize,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let options = options();
+    let formatter = ArrayFormatter::try_new(array.as_ref(), &options).map_err(S::Error::custom)?;
+    let text = formatter.value(row).try_to_string();
+    serializer.serialize_str(&text.map_err(S::Error::custom)?)
 }
 
 fn float<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -290,7 +306,7 @@ mod tests {
             first(TimestampMicrosecondArray::from(vec![micros])),
             expected!("2023-11-14T22:13:20.123456")
         );
-        for zone in ["UTC", "+00:00"] {
+        for zone in ["UTC", "+00:00", "Europe/Zurich", "-03:30", "Asia/Kolkata"] {
             assert_eq!(
                 first(TimestampMicrosecondArray::from(vec![micros]).with_timezone(zone)),
                 expected!("2023-11-14T22:13:20.123456Z")
@@ -300,6 +316,26 @@ mod tests {
             first(TimestampMicrosecondArray::from(vec![0])),
             expected!("1970-01-01T00:00:00")
         );
+    }
+
+    #[test]
+    fn nested_instants_are_in_utc_and_years_far_away_too() {
+        let times = TimestampMicrosecondArray::from(vec![Some(0), None, Some(i64::MAX / 1_000)]);
+        let times: ArrayRef = Arc::new(times.with_timezone("Europe/Zurich"));
+        let field = Arc::new(Field::new("at", times.data_type().clone(), true));
+        let rows: ArrayRef = Arc::new(StructArray::from(vec![(field, times)]));
+        let field = Field::new("x", rows.data_type().clone(), true);
+        let shown = |row| {
+            serde_json::to_value(Cell {
+                field: &field,
+                array: &rows,
+                row,
+            })
+            .unwrap()
+        };
+        assert_eq!(shown(0), expected!({"at": "1970-01-01T00:00:00Z"}));
+        assert_eq!(shown(1), expected!({"at": null}));
+        assert_eq!(shown(2), expected!({"at": "2262-04-11T23:47:16.854775Z"}));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! letters of the year take four, `MMM` is a short name and `MMMM` a full one; case of names does not
 //! matter when reading; what stands in `[…]` may be missing; text must match to its end.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use berglake_format::{Error, Result};
@@ -33,15 +34,21 @@ const DAYS: [&str; 7] = [
     "Sunday",
 ];
 
+/// Letters of a pattern, at most. Nobody needs as many, and what a pattern costs follows from it.
+const MAX_LENGTH: usize = 1_000;
+
 /// A pattern, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pattern(Vec<Item>);
+pub(super) struct Pattern(Vec<Step>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Item {
+enum Step {
     Text(String),
     Field(Field, usize),
-    Optional(Vec<Item>),
+    /// What stands from here up to this step may be missing.
+    Optional {
+        end: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,11 +126,19 @@ impl Pattern {
                 .help("patterns are Spark's, such as yyyy-MM-dd HH:mm:ss or MMM d yyyy")
         };
         let letters: Vec<char> = text.chars().collect();
-        let mut open = vec![Vec::new()];
+        if letters.len() > MAX_LENGTH {
+            return Err(Error::invalid(format!(
+                "the pattern has {} letters, and {MAX_LENGTH} are the most",
+                letters.len()
+            ))
+            .help("patterns are Spark's, such as yyyy-MM-dd HH:mm:ss or MMM d yyyy"));
+        }
+        let mut steps = Vec::new();
+        let mut open = Vec::new();
         let mut at = 0;
         while at < letters.len() {
             let letter = letters[at];
-            let item = match letter {
+            let step = match letter {
                 '\'' => {
                     let mut quoted = String::new();
                     at += 1;
@@ -145,19 +160,21 @@ impl Pattern {
                     if quoted.is_empty() {
                         quoted.push('\'');
                     }
-                    Item::Text(quoted)
+                    Step::Text(quoted)
                 }
                 '[' => {
-                    open.push(Vec::new());
                     at += 1;
-                    continue;
+                    open.push(steps.len());
+                    Step::Optional { end: 0 }
                 }
                 ']' => {
                     at += 1;
-                    match open.pop() {
-                        Some(items) if !open.is_empty() => Item::Optional(items),
+                    let behind = steps.len();
+                    match open.pop().and_then(|start: usize| steps.get_mut(start)) {
+                        Some(Step::Optional { end }) => *end = behind,
                         _ => return Err(wrong("a bracket is not opened".into())),
                     }
+                    continue;
                 }
                 letter if letter.is_ascii_alphabetic() => {
                     let count = letters[at..]
@@ -167,33 +184,67 @@ impl Pattern {
                     at += count;
                     let field = Field::of(letter)
                         .ok_or_else(|| wrong(format!("the letter {letter} means nothing")))?;
-                    Item::Field(field, count)
+                    Step::Field(field, count)
                 }
                 other => {
                     at += 1;
-                    Item::Text(other.to_string())
+                    Step::Text(other.to_string())
                 }
             };
-            if let Some(items) = open.last_mut() {
-                items.push(item);
-            }
+            steps.push(step);
         }
-        match (open.pop(), open.is_empty()) {
-            (Some(items), true) => Ok(Self(items)),
-            _ => Err(wrong("a bracket is not closed".into())),
+        if open.is_empty() {
+            Ok(Self(steps))
+        } else {
+            Err(wrong("a bracket is not closed".into()))
         }
     }
 
     /// Reads a text. Nothing where it does not match, or is no date (February 30).
     pub(super) fn parse(&self, text: &str) -> Option<Instant> {
-        let items: Vec<&Item> = self.0.iter().collect();
-        read(&items, text, Parts::default())?.instant()
+        self.read(text)?.instant()
+    }
+
+    /// Reads with what may be missing where that is possible, the first of it above all.
+    fn read(&self, text: &str) -> Option<Parts> {
+        let steps = &self.0;
+        // Where reading goes on when it cannot here: without what may be missing.
+        let mut other_ways: Vec<(usize, &str, Parts)> = Vec::new();
+        // Whether the rest of a text matches the rest of the pattern does not depend on what was read
+        // before, so that no place in both is tried twice.
+        let mut tried: HashSet<(usize, usize)> = HashSet::new();
+        let (mut at, mut left, mut parts) = (0, text, Parts::default());
+        loop {
+            let matches = match steps.get(at) {
+                None if left.is_empty() => return Some(parts),
+                None => None,
+                Some(Step::Text(expected)) => left.strip_prefix(expected.as_str()),
+                Some(Step::Field(field, count)) => {
+                    let rest = steps.get(at + 1..).unwrap_or_default();
+                    read_field(*field, *count, rest, left, &mut parts)
+                }
+                Some(Step::Optional { end }) => tried.insert((at, left.len())).then(|| {
+                    other_ways.push((*end, left, parts.clone()));
+                    left
+                }),
+            };
+            (at, left, parts) = match matches {
+                Some(rest) => (at + 1, rest, parts),
+                None => other_ways.pop()?,
+            };
+        }
     }
 
     /// Writes a time in UTC.
     pub(super) fn format(&self, time: NaiveDateTime) -> String {
         let mut out = String::new();
-        write(&self.0, time, &mut out);
+        for step in &self.0 {
+            match step {
+                Step::Text(text) => out.push_str(text),
+                Step::Optional { .. } => {}
+                Step::Field(field, count) => write_field(*field, *count, time, &mut out),
+            }
+        }
         out
     }
 }
@@ -292,32 +343,16 @@ impl Parts {
     }
 }
 
-fn read(items: &[&Item], text: &str, mut parts: Parts) -> Option<Parts> {
-    let Some((item, rest)) = items.split_first() else {
-        return text.is_empty().then_some(parts);
-    };
-    match item {
-        Item::Text(expected) => read(rest, text.strip_prefix(expected.as_str())?, parts),
-        Item::Optional(inner) => {
-            let mut with: Vec<&Item> = inner.iter().collect();
-            with.extend(rest);
-            read(&with, text, parts.clone()).or_else(|| read(rest, text, parts))
-        }
-        Item::Field(field, count) => {
-            let left = read_field(*field, *count, rest, text, &mut parts)?;
-            read(rest, left, parts)
-        }
-    }
-}
-
 fn read_field<'t>(
     field: Field,
     count: usize,
-    rest: &[&Item],
+    rest: &[Step],
     text: &'t str,
     parts: &mut Parts,
 ) -> Option<&'t str> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    // No field is longer than a pattern, and no text is searched for more.
+    let searched = text.bytes().take(2 * MAX_LENGTH);
+    let digits = searched.take_while(u8::is_ascii_digit).count();
     match field {
         Field::Month if count > 2 => {
             let (place, left) = read_name(text, &MONTHS, count)?;
@@ -347,6 +382,7 @@ fn read_field<'t>(
         Field::ZoneName => {
             let length = text
                 .bytes()
+                .take(MAX_LENGTH)
                 .take_while(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(byte))
                 .count();
             let name = &text[..length];
@@ -372,8 +408,8 @@ fn read_field<'t>(
                 // Numbers that follow without a gap keep their digits.
                 let reserved: usize = rest
                     .iter()
-                    .map_while(|item| match item {
-                        Item::Field(field, count) if field.is_number(*count) => Some(*count),
+                    .map_while(|step| match step {
+                        Step::Field(field, count) if field.is_number(*count) => Some(*count),
                         _ => None,
                     })
                     .sum();
@@ -427,16 +463,6 @@ fn read_offset(text: &str) -> Option<(i32, &str)> {
         }
     }
     (seconds <= 18 * 3_600).then_some((sign * seconds, left))
-}
-
-fn write(items: &[Item], time: NaiveDateTime, out: &mut String) {
-    for item in items {
-        match item {
-            Item::Text(text) => out.push_str(text),
-            Item::Optional(inner) => write(inner, time, out),
-            Item::Field(field, count) => write_field(*field, *count, time, out),
-        }
-    }
 }
 
 fn write_field(field: Field, count: usize, time: NaiveDateTime, out: &mut String) {
@@ -570,134 +596,4 @@ pub(super) fn from_micros(micros: i64) -> Option<NaiveDateTime> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(pattern: &str, text: &str) -> Option<String> {
-        Pattern::compile(pattern)
-            .unwrap()
-            .parse(text)
-            .and_then(Instant::utc)
-            .map(|time| time.to_string())
-    }
-
-    #[test]
-    fn patterns_read_what_sparks_do() {
-        let cases = [
-            ("MMM d yyyy", "Jun 12 1998", Some("1998-06-12 00:00:00")),
-            ("MMM d yyyy", "jun 2 1998", Some("1998-06-02 00:00:00")),
-            ("MMM d yyyy", "Jun 31 1998", None),
-            ("MMM d yyyy", "June 12 1998", None),
-            ("MMM d yyyy", "Jun 12 1998 ", None),
-            ("MMMM d, yyyy", "June 12, 1998", Some("1998-06-12 00:00:00")),
-            ("yyyyMMdd", "20240229", Some("2024-02-29 00:00:00")),
-            ("yyyyMMdd", "20230229", None),
-            ("d-MMM-yy", "1-Jan-07", Some("2007-01-01 00:00:00")),
-            ("dd/MM/yyyy", "1/02/2020", None),
-            ("d/M/yyyy", "01/2/2020", Some("2020-02-01 00:00:00")),
-            (
-                "yyyy-MM-dd HH:mm:ss.SSS",
-                "2020-01-02 03:04:05.6",
-                Some("2020-01-02 03:04:05.600"),
-            ),
-            (
-                "yyyy-MM-dd'T'HH:mm:ssXXX",
-                "2020-01-02T03:04:05+02:00",
-                Some("2020-01-02 01:04:05"),
-            ),
-            (
-                "yyyy-MM-dd'T'HH:mm:ssX",
-                "2020-01-02T03:04:05Z",
-                Some("2020-01-02 03:04:05"),
-            ),
-            (
-                "yyyy-MM-dd h:mm a",
-                "2020-01-02 12:30 am",
-                Some("2020-01-02 00:30:00"),
-            ),
-            (
-                "yyyy-MM-dd h:mm a",
-                "2020-01-02 1:30 PM",
-                Some("2020-01-02 13:30:00"),
-            ),
-            (
-                "yyyy-MM-dd[ HH:mm]",
-                "2020-01-02",
-                Some("2020-01-02 00:00:00"),
-            ),
-            (
-                "yyyy-MM-dd[ HH:mm]",
-                "2020-01-02 10:20",
-                Some("2020-01-02 10:20:00"),
-            ),
-            (
-                "yyyy-MM-dd HH:mm VV",
-                "2020-07-01 12:00 Europe/Zurich",
-                Some("2020-07-01 10:00:00"),
-            ),
-            (
-                "E, d MMM yyyy",
-                "Thu, 2 Jan 2020",
-                Some("2020-01-02 00:00:00"),
-            ),
-            ("yyyy", "2020", Some("2020-01-01 00:00:00")),
-            ("DDD yyyy", "060 2020", Some("2020-02-29 00:00:00")),
-        ];
-        for (pattern, text, expected) in cases {
-            assert_eq!(
-                parse(pattern, text).as_deref(),
-                expected,
-                "{pattern} on {text:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn patterns_write_what_sparks_do() {
-        let time = NaiveDate::from_ymd_opt(2020, 2, 3)
-            .and_then(|date| date.and_hms_micro_opt(4, 5, 6, 789_000))
-            .unwrap();
-        let cases = [
-            ("yyyy-MM-dd HH:mm:ss", "2020-02-03 04:05:06"),
-            ("MMM d yyyy", "Feb 3 2020"),
-            ("MMMM d, yy", "February 3, 20"),
-            ("EEEE E", "Monday Mon"),
-            ("h a K k", "4 AM 4 4"),
-            ("SSS", "789"),
-            ("D DDD", "34 034"),
-            ("QQQ", "Q1"),
-            ("'day' d ''", "day 3 '"),
-            ("X x VV", "Z +00 UTC"),
-        ];
-        for (pattern, expected) in cases {
-            assert_eq!(Pattern::compile(pattern).unwrap().format(time), expected);
-        }
-    }
-
-    #[test]
-    fn casts_read_dates_and_times_of_any_precision() {
-        let cases = [
-            ("2020", Some("2020-01-01 00:00:00")),
-            ("2020-2-3", Some("2020-02-03 00:00:00")),
-            ("2020-02-03T04:05:06.5Z", Some("2020-02-03 04:05:06.500")),
-            ("2020-02-03 04:05+01:00", Some("2020-02-03 03:05:00")),
-            ("2020-02-03 04:05:06 UTC", Some("2020-02-03 04:05:06")),
-            ("2020-13-01", None),
-            ("20-01-01", None),
-            ("yesterday", None),
-        ];
-        for (text, expected) in cases {
-            let read = parse_plain(text)
-                .and_then(Instant::utc)
-                .map(|time| time.to_string());
-            assert_eq!(read.as_deref(), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_pattern_that_means_nothing_is_an_error() {
-        for pattern in ["yyyy-bb", "'open", "[yyyy", "yyyy]"] {
-            assert!(Pattern::compile(pattern).is_err(), "{pattern}");
-        }
-    }
-}
+mod tests;
