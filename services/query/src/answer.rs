@@ -13,10 +13,13 @@ use berglake_query::encode::{RowEncoder, RowFormat};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Span;
 
+/// Pieces of the answer that wait for a client who reads more slowly than the query runs.
+const PIECES_AHEAD: usize = 2;
 /// Bytes that are held back before the answer begins: an error among them still gets its own status.
 const HELD_BACK: usize = 64 << 10;
 
@@ -67,7 +70,7 @@ struct Rest {
     ended: bool,
     started: Instant,
     span: Span,
-    /// A place among the queries that run, until the last row is sent.
+    /// A place among the queries that run, until the last piece is made.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -122,27 +125,71 @@ impl Rest {
         Ok(self.encoder.batch(&batch)?)
     }
 
-    /// The next bytes, or how the answer breaks off.
-    async fn step(&mut self) -> Option<Result<Bytes, std::io::Error>> {
+    /// Hands the answer over, piece by piece. Gives what comes behind the last of them where it breaks
+    /// off.
+    async fn run(mut self, pieces: mpsc::Sender<Bytes>) -> Option<Piece> {
         while !self.ended {
-            match self.next().await {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Some(Ok(bytes.into())),
-                Err(problem) => {
-                    self.ended = true;
-                    self.span.in_scope(|| {
-                        let (error, rows) = (problem.body().to_string(), self.encoder.rows());
-                        tracing::info!(error, rows, "broken off");
-                    });
-                    // Formats that cannot say so end without their end, which clients notice.
-                    return Some(match self.encoder.fail(problem.body()) {
-                        Some(bytes) => Ok(bytes.into()),
-                        None => Err(std::io::Error::other("the answer breaks off")),
-                    });
+            let problem = match self.next().await {
+                Ok(bytes) if bytes.is_empty() => continue,
+                // A client that does not read must not keep its place for ever.
+                Ok(bytes) => {
+                    match timeout_at(self.bounds.deadline, pieces.send(bytes.into())).await {
+                        Ok(Ok(())) => continue,
+                        // Nobody is there any more.
+                        Ok(Err(_)) => return None,
+                        Err(_) => self.bounds.late(),
+                    }
                 }
-            }
+                Err(problem) => problem,
+            };
+            self.span.in_scope(|| {
+                let (error, rows) = (problem.body().to_string(), self.encoder.rows());
+                tracing::info!(error, rows, "broken off");
+            });
+            // Formats that cannot say so end without their end, which clients notice.
+            return Some(match self.encoder.fail(problem.body()) {
+                Some(bytes) => Ok(bytes.into()),
+                None => Err(broken_off()),
+            });
         }
         None
+    }
+}
+
+type Piece = Result<Bytes, std::io::Error>;
+
+fn broken_off() -> std::io::Error {
+    std::io::Error::other("the answer breaks off")
+}
+
+/// The answer of a query that runs in a task of its own: its deadline comes whether or not anybody reads.
+struct Running {
+    pieces: mpsc::Receiver<Bytes>,
+    /// Gives what comes behind the last piece. Dropping it ends the query.
+    task: Option<AbortOnDropHandle<Option<Piece>>>,
+}
+
+impl Running {
+    fn start(rest: Rest) -> Self {
+        let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+        let task = tokio::spawn(rest.run(sender));
+        Self {
+            pieces,
+            task: Some(AbortOnDropHandle::new(task)),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Piece> {
+        if let Some(bytes) = self.pieces.recv().await {
+            return Some(Ok(bytes));
+        }
+        match self.task.take()?.await {
+            Ok(last) => last,
+            Err(failure) => {
+                tracing::error!(%failure, "a query ended without an answer");
+                Some(Err(broken_off()))
+            }
+        }
     }
 }
 
@@ -150,9 +197,9 @@ impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let Self { format, held, rest } = self;
         let head = futures::stream::iter([Ok(Bytes::from(held))]);
-        let tail = futures::stream::unfold(rest, |mut rest| async move {
-            let step = rest.step().await?;
-            Some((step, rest))
+        let tail = futures::stream::unfold(Running::start(rest), |mut running| async move {
+            let piece = running.next().await?;
+            Some((piece, running))
         });
         let mut response = Body::from_stream(head.chain(tail)).into_response();
         response.headers_mut().insert(
@@ -160,5 +207,85 @@ impl IntoResponse for Answer {
             HeaderValue::from_static(format.media_type()),
         );
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use axum::body::to_bytes;
+    use futures::stream;
+    use serde_json::Value;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
+        let rows = Int64Array::from_value(1_234_567, 8_192);
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(rows)]).unwrap()
+    }
+
+    /// An answer of these rows, begun, and the one place that it takes.
+    async fn begun(
+        rows: impl futures::Stream<Item = Result<RecordBatch>> + Send + 'static,
+        format: RowFormat,
+    ) -> (Answer, Arc<Semaphore>) {
+        let places = Arc::new(Semaphore::new(1));
+        let permit = places.clone().try_acquire_owned().unwrap();
+        let output = QueryOutput {
+            schema: batch().schema(),
+            stream: rows.boxed(),
+        };
+        let bounds = Bounds {
+            deadline: Instant::now() + Duration::from_secs(3_600),
+            allowed: Duration::from_secs(3_600),
+            max_rows: u64::MAX,
+        };
+        let answer = Answer::start(output, format, bounds, permit).await;
+        (answer.unwrap(), places)
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_read_loses_the_place_at_the_deadline_and_is_told() {
+        for format in [RowFormat::NdJson, RowFormat::Csv] {
+            let endless = stream::repeat_with(|| Ok(batch()));
+            let (mut answer, places) = begun(endless, format).await;
+            answer.rest.bounds.deadline = Instant::now();
+            let response = answer.into_response();
+            // The place is free although nothing of the answer was taken.
+            drop(places.acquire().await.unwrap());
+            let body = to_bytes(response.into_body(), usize::MAX).await;
+            if format == RowFormat::Csv {
+                body.unwrap_err();
+                continue;
+            }
+            let body = body.unwrap();
+            let last = body.trim_ascii().rsplit(|byte| *byte == b'\n').next();
+            let last: Value = serde_json::from_slice(last.unwrap()).unwrap();
+            assert_eq!(last["error"]["kind"], "limit-exceeded");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_away_takes_the_query_along_even_while_it_computes() {
+        let rows = stream::iter((0..20).map(|_| Ok(batch()))).chain(stream::pending());
+        let (answer, places) = begun(rows, RowFormat::Csv).await;
+        drop(answer.into_response());
+        drop(places.acquire().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn all_pieces_come_in_order_and_then_the_end() {
+        let rows = stream::iter((0..40).map(|_| Ok(batch())));
+        let (answer, places) = begun(rows, RowFormat::Json).await;
+        let body = to_bytes(answer.into_response().into_body(), usize::MAX).await;
+        let document: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!(document["row_count"], 40 * 8_192);
+        assert_eq!(document["rows"].as_array().unwrap().len(), 40 * 8_192);
+        drop(places.acquire().await.unwrap());
     }
 }

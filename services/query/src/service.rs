@@ -13,9 +13,8 @@ use berglake_format::{Environment, Error, ErrorKind};
 use berglake_host::{Problem, require_token};
 use berglake_pipeline::config::QueryConfig;
 use berglake_query::{Engine, Prepared, QueryOutput, Session};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::answer::{Answer, Bounds};
@@ -85,13 +84,18 @@ impl QueryService {
                 .max_rows
                 .map_or(inner.config.max_rows, |own| own.min(inner.config.max_rows)),
         };
-        let output = self.run(&question, &bounds).await?;
+        let (output, permit) = self.run(&question, &bounds, permit).await?;
         let answer = Answer::start(output, question.format, bounds, permit).await?;
         Ok(answer.into_response())
     }
 
     /// Plans a question, and does what is not a query.
-    async fn run(&self, question: &Question, bounds: &Bounds) -> Result<QueryOutput, Problem> {
+    async fn run(
+        &self,
+        question: &Question,
+        bounds: &Bounds,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(QueryOutput, OwnedSemaphorePermit), Problem> {
         let prepared = single(Session::prepare(&question.sql)?)?;
         let read_only = prepared.is_read_only();
         if !read_only && self.0.config.read_only {
@@ -110,25 +114,23 @@ impl QueryService {
             }
             session.run(prepared).await
         };
-        let outcome = if read_only {
-            timeout_at(bounds.deadline, work).await
-        } else {
-            // A client that goes away must not leave it open whether its change was made.
-            let mut task = tokio::spawn(work.in_current_span());
-            match timeout_at(bounds.deadline, &mut task).await {
-                Ok(ended) => Ok(ended.unwrap_or_else(|failure| {
-                    Err(Error::internal("the statement ended without an answer")
-                        .source_error(failure))
-                })),
-                Err(late) => {
-                    drop(AbortOnDropHandle::new(task));
-                    Err(late)
-                }
-            }
-        };
+        if read_only {
+            return match timeout_at(bounds.deadline, work).await {
+                Ok(output) => Ok((output?, permit)),
+                Err(_) => Err(bounds.late()),
+            };
+        }
+        // A client that goes away must not leave it open whether its change was made, and takes neither
+        // its deadline nor its place with it: as long as the statement runs, it has both.
+        let deadline = bounds.deadline;
+        let task = async move { (timeout_at(deadline, work).await, permit) };
+        let (outcome, permit) = tokio::spawn(task.in_current_span())
+            .await
+            .map_err(|failure| {
+                Error::internal("the statement ended without an answer").source_error(failure)
+            })?;
         match outcome {
-            Ok(output) => Ok(output?),
-            Err(_) if read_only => Err(bounds.late()),
+            Ok(output) => Ok((output?, permit)),
             Err(_) => Err(Problem::from(Error::new(
                 ErrorKind::UnknownOutcome,
                 "the statement took too long and was given up; it is not known whether its change was made",

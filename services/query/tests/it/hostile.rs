@@ -200,3 +200,50 @@ async fn bytes_that_are_no_http_end_the_connection_alone() {
     assert_eq!(server.text("SELECT 1 AS n", "csv").await, "n\n1\n");
     server.stop().await;
 }
+
+/// As in the binary, whose threads have stacks for what is planned on them.
+#[test]
+fn long_statements_are_answered_or_refused_and_the_server_goes_on() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(berglake_query::STACK_SIZE)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let server = Server::start("timeout = \"600s\"").await;
+        let repeated = |start: &str, more: &str, times| format!("{start}{}", more.repeat(times));
+        for (sql, rows) in [
+            (
+                repeated(
+                    "SELECT id FROM shop.orders WHERE id = 0",
+                    " OR id = 1",
+                    3_000,
+                ),
+                1,
+            ),
+            (repeated("SELECT 1 AS n", " UNION ALL SELECT 1", 300), 301),
+            (repeated("SELECT 1", " + 1", 400) + " AS n", 1),
+        ] {
+            let lines = server.text(&sql, "csv").await.lines().count();
+            assert_eq!(lines, rows + 1, "{}", &sql[..60]);
+        }
+        for sql in [
+            repeated("SELECT 1", " + 1", 20_000),
+            repeated("SELECT 1", " UNION ALL SELECT 1", 5_000),
+            "SELECT to_date(repeat('-', 300000), repeat('-', 300000))".to_string(),
+            "SELECT date_format(now(), repeat('y', 70000))".to_string(),
+        ] {
+            let response = server.ask(&sql, json!({})).await;
+            let (status, error) = server.refused(response).await;
+            let shown = &sql[..40];
+            assert_eq!(
+                (status, &error["kind"]),
+                (400, &json!("invalid-input")),
+                "{shown}"
+            );
+        }
+        assert_eq!(server.text("SELECT 1 AS n", "csv").await, "n\n1\n");
+        server.stop().await;
+    });
+}

@@ -1,7 +1,5 @@
 //! What a query may cost.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::server::{Server, endless, powers};
@@ -45,12 +43,7 @@ async fn an_answer_with_too_many_rows_says_so_and_never_looks_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_takes_too_long_is_cancelled() {
-    let server = Server::start("timeout = \"500ms\"\nconcurrency = 1").await;
-    for limits in [
-        json!({}),
-        json!({"timeout_ms": 100}),
-        json!({"timeout_ms": 60000}),
-    ] {
+    let is_late = async |server: &Server, limits: Value| {
         let response = server.ask(&endless(), json!({"limits": limits})).await;
         let (status, error) = server.refused(response).await;
         assert_eq!(
@@ -58,10 +51,18 @@ async fn a_query_that_takes_too_long_is_cancelled() {
             (504, &json!("limit-exceeded")),
             "{error}"
         );
+    };
+    let strict = Server::start("timeout = \"200ms\"\nconcurrency = 1").await;
+    for limits in [json!({}), json!({"timeout_ms": 60000})] {
+        is_late(&strict, limits).await;
     }
+    strict.stop().await;
+
+    let patient = Server::start("timeout = \"600s\"\nconcurrency = 1").await;
+    is_late(&patient, json!({"timeout_ms": 200})).await;
     // It does not run on: its place is free.
-    server.text("SELECT 1", "csv").await;
-    server.stop().await;
+    patient.text("SELECT 1", "csv").await;
+    patient.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,14 +87,12 @@ async fn a_query_that_needs_too_much_memory_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_query_too_many_is_asked_to_come_back() {
-    let server = Server::start("concurrency = 1").await;
-    let sql = endless();
-    let running = server.ask(&sql, json!({"limits": {"timeout_ms": 3000}}));
-    let refused = async {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        server.ask("SELECT 1", json!({})).await
-    };
-    let (_, refused) = tokio::join!(running, refused);
+    let server = Server::start("concurrency = 1\ntimeout = \"600s\"").await;
+    let running = server.leave(&endless(), json!({}));
+    let refused = server
+        .until_full(&running)
+        .await
+        .expect("the query takes a place");
     assert_eq!(refused.headers()["retry-after"], "1");
     let (status, error) = server.refused(refused).await;
     assert_eq!(
@@ -101,50 +100,58 @@ async fn one_query_too_many_is_asked_to_come_back() {
         (429, &json!("limit-exceeded")),
         "{error}"
     );
-    server.text("SELECT 1", "csv").await;
+    running.abort();
+    server.until_free().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_whose_client_has_left_keeps_its_place_and_its_deadline() {
+    let server = Server::start("concurrency = 1\nread-only = false\ntimeout = \"600s\"").await;
+    let sql = format!("CREATE TABLE shop.big AS {}", endless());
+    let left = server.leave(&sql, json!({"timeout_ms": 2000}));
+    server
+        .until_full(&left)
+        .await
+        .expect("the statement takes a place");
+    left.abort();
+    // It would run for ever; its deadline ends it, and what it had begun goes with it.
+    server.until_free().await;
+    server
+        .until("SHOW TABLES IN shop", "namespace,table_name\nshop,orders\n")
+        .await;
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_takes_its_query_with_it() {
-    let server = Server::start("concurrency = 1").await;
+    let server =
+        Server::start("concurrency = 1\nmax-rows = 1000000000000\ntimeout = \"600s\"").await;
     // While it is computed, and while it is sent.
     let many = format!(
         "SELECT t0.d, 'a text of some length' AS b FROM {}",
         powers(9)
     );
     for sql in [endless(), many] {
-        let asked = server
-            .post()
-            .json(&json!({"sql": sql, "format": "csv"}))
-            .timeout(Duration::from_millis(700))
-            .send()
-            .await;
-        drop(asked);
-        let mut free = false;
-        for _ in 0..100 {
-            if server.ask("SELECT 1", json!({})).await.status().as_u16() == 200 {
-                free = true;
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        assert!(free, "the query goes on for nobody: {sql}");
+        let left = server.leave(&sql, json!({}));
+        server
+            .until_full(&left)
+            .await
+            .expect("the query takes a place");
+        left.abort();
+        server.until_free().await;
     }
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_told_to_stop_finishes_what_is_asked() {
-    let server = Server::start("").await;
+    let server = Server::start("concurrency = 1").await;
     let sql = format!("SELECT count(t0.d) AS n FROM {}", powers(7));
-    let (client, url) = (server.client.clone(), format!("{}/v1/sql", server.base));
-    let asked = tokio::spawn(async move {
-        let body = json!({"sql": sql, "format": "csv"});
-        let response = client.post(url).json(&body).send().await.unwrap();
-        response.text().await.unwrap()
-    });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let asked = server.leave(&sql, json!({}));
+    // Where the machine is so fast that it has ended, there is nothing left to finish.
+    let full = server.until_full(&asked).await;
+    assert!(full.is_some() || asked.is_finished());
     server.stop().await;
     assert_eq!(asked.await.unwrap(), "n\n10000000\n");
 }

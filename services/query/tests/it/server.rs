@@ -12,6 +12,10 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// How often a state is looked for before it is given up, and the pause between two looks.
+const LOOKS: usize = 3_000;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// A digit per row; joined with itself it makes as many rows as are wanted.
 pub const DIGITS: &str = "(VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9))";
 
@@ -108,6 +112,61 @@ impl Server {
         let body: Value = response.json().await.unwrap();
         assert!(status >= 400, "{body}");
         (status, body["error"].clone())
+    }
+
+    /// Asks in a task of its own, for CSV, as soon as there is a place. Ending the task is as if the
+    /// client went away.
+    pub fn leave(&self, sql: &str, limits: Value) -> JoinHandle<String> {
+        let body = json!({"sql": sql, "format": "csv", "limits": limits});
+        let request = self.post().json(&body);
+        tokio::spawn(async move {
+            loop {
+                let response = request.try_clone().unwrap().send().await.unwrap();
+                if response.status() != StatusCode::TOO_MANY_REQUESTS {
+                    return response.text().await.unwrap();
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        })
+    }
+
+    /// Asks until the answer is that too many ask. None where what takes the place has ended before.
+    pub async fn until_full(&self, running: &JoinHandle<String>) -> Option<Response> {
+        while !running.is_finished() {
+            let response = self.ask("SELECT 1", json!({})).await;
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                return Some(response);
+            }
+            assert_eq!(response.status(), StatusCode::OK);
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
+    }
+
+    /// Asks until there is a place.
+    pub async fn until_free(&self) {
+        for _ in 0..LOOKS {
+            let response = self.ask("SELECT 1", json!({})).await;
+            if response.status() == StatusCode::OK {
+                return;
+            }
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("a query goes on for nobody");
+    }
+
+    /// Asks until the answer is this.
+    pub async fn until(&self, sql: &str, expected: &str) {
+        let mut last = String::new();
+        for _ in 0..LOOKS {
+            last = self.text(sql, "csv").await;
+            if last == expected {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("{sql} goes on to answer {last}");
     }
 
     pub async fn stop(self) {
