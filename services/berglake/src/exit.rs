@@ -34,13 +34,26 @@ impl From<ErrorKind> for Exit {
 }
 
 impl Exit {
-    /// The code for the stable name of an error's kind, as reports have it.
+    /// The code for the stable name of an error's kind, as reports of flows have it: a flow that fails on
+    /// what it meets is no request that is wrong.
     pub(crate) fn of_kind(kind: &str) -> Self {
         match kind {
             "conflict" | "unknown-outcome" => Self::Conflict,
             "unavailable" | "denied" => Self::Unavailable,
             _ => Self::Failed,
         }
+    }
+
+    /// The code for the kinds of all errors of maintenance, whose options and properties can be wrong:
+    /// theirs if they agree, none if there are no errors.
+    pub(crate) fn of_maintenance(kinds: &[&str]) -> Option<Self> {
+        let code = |kind: &str| match kind {
+            "invalid-input" | "unsupported" => Self::Usage,
+            kind => Self::of_kind(kind),
+        };
+        let first = code(kinds.first()?);
+        let agree = kinds.iter().all(|kind| code(kind) == first);
+        Some(if agree { first } else { Self::Failed })
     }
 }
 
@@ -208,6 +221,26 @@ mod tests {
         ] {
             assert_eq!(Exit::from(kind), exit, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn maintenance_ends_with_the_code_of_its_errors_if_they_agree() {
+        let of = |kinds: &[ErrorKind]| {
+            let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+            Exit::of_maintenance(&names)
+        };
+        assert_eq!(of(&[]), None);
+        for kind in [
+            ErrorKind::InvalidInput,
+            ErrorKind::Unsupported,
+            ErrorKind::NotFound,
+            ErrorKind::Unavailable,
+            ErrorKind::UnknownOutcome,
+        ] {
+            assert_eq!(of(&[kind, kind]), Some(kind.into()), "{kind:?}");
+        }
+        let mixed = [ErrorKind::InvalidInput, ErrorKind::Unavailable];
+        assert_eq!(of(&mixed), Some(Exit::Failed));
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub(crate) async fn plan(global: &Global, what: &cli::Maintenance) -> Outcome {
         Output::Json => out.json(&plan)?,
         _ => out.text(&plan.to_string())?,
     }
-    out.flush()
+    out.flush()?;
+    ended(&plan.failures())
 }
 
 pub(crate) async fn run(global: &Global, what: &cli::Maintenance, stop: &Stop) -> Outcome {
@@ -41,13 +42,15 @@ pub(crate) async fn run(global: &Global, what: &cli::Maintenance, stop: &Stop) -
         _ => out.text(&report.to_string())?,
     }
     out.flush()?;
-    let kinds = report.failures();
-    let Some(first) = kinds.first() else {
-        return Ok(());
-    };
-    let exit = Exit::of_kind(first);
-    let agree = kinds.iter().all(|kind| Exit::of_kind(kind) == exit);
-    Err(Failure::Shown(if agree { exit } else { Exit::Failed }))
+    ended(&report.failures())
+}
+
+/// The end of a command that has shown what failed, and with which kinds of errors.
+fn ended(failures: &[&str]) -> Outcome {
+    match Exit::of_maintenance(failures) {
+        Some(exit) => Err(Failure::Shown(exit)),
+        None => Ok(()),
+    }
 }
 
 fn policies(lake: &Lake, what: &cli::Maintenance) -> Outcome<Policies> {

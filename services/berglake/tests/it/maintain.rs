@@ -73,6 +73,33 @@ fn a_plan_changes_nothing_and_a_run_does_what_it_says() {
 }
 
 #[test]
+fn a_view_is_not_computed_anew_because_its_files_were_rewritten() {
+    // Every snapshot is too old at once: what stays is needed.
+    let age = "BERGLAKE_DEFAULTS__HISTORY_EXPIRE_MAX_SNAPSHOT_AGE_MS";
+    let project = project(6).env(age, "0");
+    for round in 0..3 {
+        let maintain = ["maintain", "run", "--table", "gold.counted"];
+        let report = json(
+            &project,
+            &[&maintain[..], &["--option", "rewrite-all=true"]].concat(),
+        );
+        let table = &report["tables"][0];
+        let groups = &table["compact"]["done"]["groups"];
+        assert_eq!(groups[0]["outcome"], "committed", "{table}");
+        let expired = &table["expire"]["done"]["expired"];
+        assert_eq!(expired.as_array().unwrap().len(), 1, "{table}");
+        let run = json(&project, &["run"]);
+        let flows = run["flows"].as_array().unwrap();
+        let gold = flows.iter().find(|flow| flow["target"] == "gold.counted");
+        assert_eq!(
+            gold.unwrap()["status"],
+            "up-to-date",
+            "round {round}: {run}"
+        );
+    }
+}
+
+#[test]
 fn one_table_and_one_operation_can_be_asked_for() {
     let project = project(6);
     let old = ["--set", "defaults.history.expire.max-snapshot-age-ms=0"];
@@ -121,6 +148,16 @@ fn what_is_asked_for_wrongly_is_an_error_that_says_so() {
             &["maintain", "run", "--option", "min-input-file=2"][..],
             2,
             "did you mean min-input-files",
+        ),
+        (
+            &["maintain", "run", "--option", "min-input-files=0"][..],
+            2,
+            "min-input-files",
+        ),
+        (
+            &["maintain", "plan", "--option", "min-input-files=0"][..],
+            2,
+            "min-input-files",
         ),
     ] {
         let ran = project.run(arguments);
