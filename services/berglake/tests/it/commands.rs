@@ -332,11 +332,7 @@ fn an_interrupted_command_ends_with_130() {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
-        let killed = std::process::Command::new("kill")
-            .args([format!("-{signal}"), child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(killed.success());
+        crate::support::signal(child.id(), signal);
         let status = child.wait().unwrap();
         let mut errors = String::new();
         child

@@ -3,10 +3,10 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::support::Project;
+use crate::support::{Project, wait};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,6 +35,8 @@ impl Terminal {
             .args(["--quiet", "--return", "--flush", "--command"])
             .args([&line, "/dev/null"])
             .env("TERM", "xterm")
+            // `script` starts the user's shell, and not every shell takes this line.
+            .env("SHELL", "/bin/sh")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         for (name, value) in berglake.get_envs() {
@@ -75,25 +77,47 @@ impl Terminal {
     /// Waits until this is shown, and takes what was shown up to it.
     #[track_caller]
     fn sees(&mut self, expected: &str) -> String {
-        loop {
-            if let Some(at) = self.shown.find(expected) {
-                let rest = self.shown.split_off(at + expected.len());
-                return std::mem::replace(&mut self.shown, rest);
-            }
-            match self.screen.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("{expected:?} does not come: {:?}", self.shown)
-                }
-            }
+        match self.sees_soon(expected, PATIENCE) {
+            Some(shown) => shown,
+            None => panic!("{expected:?} does not come: {:?}", self.shown),
         }
     }
 
+    /// The same, unless nothing at all is shown for so long.
+    fn sees_soon(&mut self, expected: &str, patience: Duration) -> Option<String> {
+        loop {
+            if let Some(at) = self.shown.find(expected) {
+                let rest = self.shown.split_off(at + expected.len());
+                return Some(std::mem::replace(&mut self.shown, rest));
+            }
+            let bytes = self.screen.recv_timeout(patience).ok()?;
+            self.shown.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    /// Types a key again and again until this is shown: one that comes too early is not heard.
+    #[track_caller]
+    fn types_until_it_sees(&mut self, keys: &str, expected: &str) {
+        let pause = Duration::from_millis(500);
+        for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+            self.types(keys);
+            if self.sees_soon(expected, pause).is_some() {
+                return;
+            }
+        }
+        panic!("{expected:?} does not come: {:?}", self.shown);
+    }
+
     /// Waits for the end and gives the exit code.
+    #[track_caller]
     fn ends(mut self) -> Option<i32> {
-        let code = self.child.wait().unwrap().code();
+        let Some(status) = wait(&mut self.child, PATIENCE) else {
+            let rest = self.screen.try_iter().flatten().collect::<Vec<u8>>();
+            let rest = String::from_utf8_lossy(&rest);
+            panic!("it does not end: {:?}{rest:?}", self.shown);
+        };
         drop(self.keyboard.take());
-        code
+        status.code()
     }
 }
 
@@ -160,9 +184,7 @@ fn statements_are_typed_completed_repeated_cancelled_and_left() {
     ));
     // The line is wrapped somewhere before its end.
     terminal.sees("c;");
-    std::thread::sleep(Duration::from_millis(700));
-    terminal.types(CTRL_C);
-    terminal.sees("cancelled");
+    terminal.types_until_it_sees(CTRL_C, "cancelled");
     terminal.sees("berglake> ");
     terminal.types(&format!("SELECT 6 * 7 AS answer;{ENTER}"));
     terminal.sees("42");

@@ -1,14 +1,18 @@
 //! Runs the real binary on projects in temporary folders.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+/// Longer than any command takes on a busy machine: what goes on longer hangs.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
@@ -122,10 +126,13 @@ impl Project {
     /// The lines of JSON that a query gives.
     #[track_caller]
     pub fn rows(&self, sql: &str) -> Vec<serde_json::Value> {
-        let text = self.run(&["sql", "--output", "json", "-c", sql]).ok();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        json_lines(&self.run(&["sql", "--output", "json", "-c", sql]).ok())
+    }
+
+    /// The same while the tables may not be there yet.
+    pub fn rows_if_any(&self, sql: &str) -> Option<Vec<serde_json::Value>> {
+        let ran = self.run(&["sql", "--output", "json", "-c", sql]);
+        (ran.code == Some(0)).then(|| json_lines(&ran.stdout))
     }
 
     fn plain(&self) -> Command {
@@ -133,10 +140,8 @@ impl Project {
         // What the machine has set must not decide what a test sees.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if ["BERGLAKE_", "AWS_", "OTEL_", "XDG_", "RUST_", "PG"]
-                .iter()
-                .any(|prefix| text.starts_with(prefix))
-            {
+            let ours = ["BERGLAKE_", "AWS_", "OTEL_", "XDG_", "RUST_", "PG"];
+            if is_proxy(&name) || ours.iter().any(|prefix| text.starts_with(prefix)) {
                 command.env_remove(&name);
             }
         }
@@ -149,8 +154,8 @@ impl Project {
         command
     }
 
-    fn finish(&self, mut command: Command) -> Ran {
-        let output = command.output().unwrap();
+    fn finish(&self, command: Command) -> Ran {
+        let output = output(command);
         Ran {
             code: output.status.code(),
             stdout: self.redacted(&output.stdout),
@@ -164,6 +169,110 @@ impl Project {
         let redact = |text: &str, path: &Path| text.replace(path.to_str().unwrap(), "[tmp]");
         redact(&text, self.folder.path())
     }
+}
+
+fn json_lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Runs a command to its end. One that does not come to an end is killed, and fails the test with what
+/// it has printed.
+#[track_caller]
+pub fn output(mut command: Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    output_of(child, &format!("{command:?}"))
+}
+
+/// The same for a command that was started with its output piped.
+#[track_caller]
+pub fn output_of(mut child: Child, name: &str) -> Output {
+    let (ended, end) = mpsc::channel::<()>();
+    let read = |mut pipe: Box<dyn Read + Send>| {
+        let ended = ended.clone();
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).unwrap();
+            drop(ended);
+            bytes
+        })
+    };
+    let stdout = read(Box::new(child.stdout.take().unwrap()));
+    let stderr = read(Box::new(child.stderr.take().unwrap()));
+    drop(ended);
+    // It closes both when it ends, so that nobody has to look again and again.
+    let closed = end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Disconnected);
+    let status = match closed {
+        true => wait(&mut child, PATIENCE),
+        false => None,
+    };
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+    match status {
+        Some(status) => Output {
+            status,
+            stdout,
+            stderr,
+        },
+        None => panic!(
+            "{name} does not end:\n{}\n{}",
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr)
+        ),
+    }
+}
+
+/// How a process ends, if it does in time.
+pub fn wait(child: &mut Child, within: Duration) -> Option<ExitStatus> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..within.as_millis() / PAUSE.as_millis() {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    None
+}
+
+/// Sends a signal. The shell does it, because not every system has a program for it.
+pub fn signal(process: u32, name: &str) {
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -{name} {process}")])
+        .status()
+        .unwrap();
+    assert!(status.success(), "no signal {name} to {process}");
+}
+
+/// Whether a test was run by another process, because this one has proxies in its environment. The clients
+/// that are under test obey them, and a process cannot safely change its own environment.
+pub fn ran_without_proxies(test: &str) -> bool {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let proxies: Vec<_> = names.filter(|name| is_proxy(name)).collect();
+    if proxies.is_empty() {
+        return false;
+    }
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args([test, "--exact", "--nocapture"]);
+    for name in &proxies {
+        again.env_remove(name);
+    }
+    assert!(again.status().unwrap().success());
+    true
+}
+
+fn is_proxy(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy().to_ascii_lowercase();
+    name.ends_with("_proxy")
+}
+
+/// A client that talks to this machine, whatever proxy its environment names.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 /// A command that goes on until it is told to stop. It is killed when the test ends.
@@ -270,14 +379,14 @@ impl Running {
     /// Asks where a role listens: status and body.
     pub fn get(&self, role: &str, path: &str) -> (u16, String) {
         let url = format!("{}{path}", self.urls[role]);
-        http(reqwest::Client::new().get(url))
+        http(client().get(url))
     }
 
     /// Asks in SQL: status and body.
     pub fn sql(&self, sql: &str, format: &str) -> (u16, Vec<u8>) {
         let url = format!("{}/v1/sql", self.urls["query"]);
         let body = serde_json::json!({"sql": sql, "format": format}).to_string();
-        let request = reqwest::Client::new()
+        let request = client()
             .post(url)
             .header("content-type", "application/json")
             .body(body);
@@ -310,23 +419,21 @@ impl Running {
 
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
-        let killed = Command::new("kill")
-            .args([format!("-{name}"), self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(killed.success());
+        signal(self.child.id(), name);
     }
 
     /// Waits for its end: the exit code and what went to stderr.
     pub fn end(mut self) -> (Option<i32>, String) {
-        for _ in 0..1_200 {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                let errors = self.errors.take().map(|errors| errors.join().unwrap());
-                return (status.code(), errors.unwrap_or_default());
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        let status = wait(&mut self.child, PATIENCE);
+        if status.is_none() {
+            let _ = self.child.kill();
         }
-        panic!("it does not end: {:?}", self.printed);
+        let errors = self.errors.take().map(|errors| errors.join().unwrap());
+        let errors = errors.unwrap_or_default();
+        match status {
+            Some(status) => (status.code(), errors),
+            None => panic!("it does not end: {:?}\n{errors}", self.printed),
+        }
     }
 
     /// Tells it to stop; it must do so in good order.

@@ -304,7 +304,7 @@ fn a_collector_that_is_away_costs_lines_and_no_rows_and_no_more_than_seconds() {
     let ran = project.run(&["run"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(
-        started.elapsed() < Duration::from_secs(30),
+        started.elapsed() < Duration::from_secs(120),
         "{}",
         ran.stderr
     );
