@@ -28,6 +28,7 @@ const ROW_NUMBER: &str = "_pos";
 /// A Parquet file whose footer was read.
 pub(crate) struct ParquetFile {
     path: String,
+    size: u64,
     input: ParquetObjectReader,
     footer: ArrowReaderMetadata,
 }
@@ -88,6 +89,7 @@ impl ParquetFile {
             Ok((input, footer)) => {
                 let opened = Self {
                     path,
+                    size,
                     input,
                     footer,
                 };
@@ -149,6 +151,34 @@ impl ParquetFile {
         )
     }
 
+    /// A store has no word of its own for a range that a file does not have, so a footer that places
+    /// columns outside of the file would look like a store that failed and may be asked again.
+    fn check_places(&self, leaves: &HashSet<usize>) -> Result<()> {
+        for group in self.footer.metadata().row_groups() {
+            let needed = group.columns().iter().enumerate();
+            for (_, column) in needed.filter(|(leaf, _)| leaves.contains(leaf)) {
+                let offset = column
+                    .dictionary_page_offset()
+                    .unwrap_or(column.data_page_offset());
+                let start = u64::try_from(offset).ok();
+                let end = u64::try_from(column.compressed_size())
+                    .ok()
+                    .and_then(|size| start?.checked_add(size));
+                if end.is_none_or(|end| end > self.size) {
+                    return Err(
+                        Error::corrupt("a column has an impossible place in its file")
+                            .with("path", &self.path)
+                            .with("column", column.column_path().string())
+                            .with("offset", offset)
+                            .with("size", column.compressed_size())
+                            .with("file-size", self.size),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The sizes of the row groups in file order.
     pub(crate) fn row_counts(&self) -> Vec<u64> {
         let groups = self.footer.metadata().row_groups();
@@ -166,18 +196,13 @@ impl ParquetFile {
         selections: Option<Vec<Option<RowSelection>>>,
         batch_size: usize,
     ) -> Result<BoxStream<'static, Result<Rows>>> {
-        let Self {
-            path,
-            input,
-            footer,
-        } = self;
-        let fields = file_columns(footer.schema().fields());
+        let fields = file_columns(self.footer.schema().fields());
         let ids = if names::has_ids(&fields) {
             Ids::InFile
         } else if let Some(mapping) = &fallbacks.names {
             Ids::Mapped(mapping.clone())
         } else {
-            return Err(names::no_ids().with("path", &path));
+            return Err(names::no_ids().with("path", &self.path));
         };
         let fields = ids.give(&fields);
 
@@ -187,6 +212,13 @@ impl ParquetFile {
                 needed(field, &column.arrow, first, &mut leaves);
             }
         }
+        self.check_places(&leaves)?;
+        let Self {
+            path,
+            input,
+            footer,
+            ..
+        } = self;
         let mask = ProjectionMask::leaves(footer.parquet_schema(), leaves);
         let row_counts: Vec<i64> = footer
             .metadata()

@@ -86,6 +86,15 @@ fn flips(whole: &Bytes, start: usize, count: usize) -> impl Iterator<Item = Dama
     })
 }
 
+/// The file with each of its bytes changed, one at a time.
+fn each(whole: &Bytes, mask: u8) -> impl Iterator<Item = Damage> {
+    (0..whole.len()).map(move |at| {
+        let mut damaged = whole.to_vec();
+        damaged[at] ^= mask;
+        (format!("byte {at} xor {mask:#04x}"), damaged)
+    })
+}
+
 /// Reads with the file in each damaged form, and judges what came of it. Errors are checked here.
 async fn outcomes<T>(
     fixture: &Fixture,
@@ -240,20 +249,16 @@ async fn a_damaged_data_file_loses_no_row_in_silence() {
         assert_eq!(found, None, "{what}");
     })
     .await;
+    // Offsets that change in a bit of weight point out of the file.
+    let damages = flips(&bytes, 0, 500).chain(each(&bytes, 0x48));
     let mut harmless = 0;
-    outcomes(
-        &fixture,
-        path,
-        flips(&bytes, 0, 500),
-        read,
-        |what, found| {
-            let Some(found) = found else { return };
-            assert_eq!(found.len(), LIVE.len(), "{what}");
-            harmless += 1;
-        },
-    )
+    outcomes(&fixture, path, damages, read, |what, found| {
+        let Some(found) = found else { return };
+        assert_eq!(found.len(), LIVE.len(), "{what}");
+        harmless += 1;
+    })
     .await;
-    assert!((1..500).contains(&harmless), "{harmless}");
+    assert!(harmless > 0);
 }
 
 #[tokio::test]
@@ -267,18 +272,13 @@ async fn a_damaged_position_delete_file_deletes_no_more_rows_than_it_should() {
         assert_eq!(found, None, "{what}");
     })
     .await;
-    outcomes(
-        &fixture,
-        path,
-        flips(&bytes, 0, 500),
-        read,
-        |what, found| {
-            let Some(found) = found else { return };
-            assert!(found.len() >= LIVE.len(), "{what}: {found:?}");
-            let written = found.iter().all(|id| WRITTEN.contains(id));
-            assert!(written, "{what}: {found:?}");
-        },
-    )
+    let damages = flips(&bytes, 0, 500).chain(each(&bytes, 0x48));
+    outcomes(&fixture, path, damages, read, |what, found| {
+        let Some(found) = found else { return };
+        assert!(found.len() >= LIVE.len(), "{what}: {found:?}");
+        let written = found.iter().all(|id| WRITTEN.contains(id));
+        assert!(written, "{what}: {found:?}");
+    })
     .await;
 }
 
@@ -302,16 +302,12 @@ async fn a_damaged_deletion_vector_is_an_error_or_harmless() {
         assert_eq!(found, expected, "{what}");
     })
     .await;
-    let each = (0..bytes.len()).flat_map(|at| [(at, 0x01), (at, 0x80)]);
-    let damages = each.clone().map(|(at, mask)| {
-        let mut damaged = bytes.to_vec();
-        damaged[at] ^= mask;
-        (format!("byte {at} xor {mask:#04x}"), damaged)
-    });
-    let mut places = each.map(|(at, _)| at);
-    outcomes(&fixture, &path, damages, read, |what, found| {
-        let harmless = places.next().is_some_and(|at| !blob.contains(&at));
-        assert_eq!(found, harmless.then(|| live.clone()), "{what}");
-    })
-    .await;
+    for mask in [0x01, 0x80] {
+        let mut places = 0..;
+        outcomes(&fixture, &path, each(&bytes, mask), read, |what, found| {
+            let harmless = places.next().is_some_and(|at| !blob.contains(&at));
+            assert_eq!(found, harmless.then(|| live.clone()), "{what}");
+        })
+        .await;
+    }
 }
