@@ -295,6 +295,36 @@ async fn nan_is_greater_than_every_number_and_never_pruned() {
     );
 }
 
+#[tokio::test]
+async fn zeros_of_both_signs_are_compared_in_one_order_and_never_pruned() {
+    let lake = Lake::new().await;
+    lake.run(
+        "CREATE TABLE t (id INT, d DOUBLE);
+         INSERT INTO t VALUES (1, -0e0);
+         INSERT INTO t VALUES (2, 0e0)",
+    )
+    .await;
+    for (condition, expected) in [
+        ("d < 0e0", "1"),
+        ("d = 0e0", "2"),
+        ("d = -0e0", "1"),
+        ("d > -0e0", "2"),
+        ("d <> 0e0", "1"),
+        ("d >= 0e0", "2"),
+        ("d <= -0e0", "1"),
+        ("d IN (0e0, 5e0)", "2"),
+    ] {
+        let filtered = format!("SELECT id FROM t WHERE {condition}");
+        assert_eq!(lake.rows(&filtered).await, [expected], "{condition}");
+        let shown = format!("SELECT id FROM (SELECT id, {condition} AS c FROM t) WHERE c");
+        assert_eq!(lake.rows(&shown).await, [expected], "{condition}");
+    }
+    assert_eq!(
+        lake.rows("SELECT count(*) FROM t WHERE abs(d) = 0e0").await,
+        ["2"]
+    );
+}
+
 /// Deletes by the value of `id`, as streaming engines write them.
 async fn delete_by_equality(lake: &Lake, ids: &[Option<i64>]) {
     let table = lake.table("t").await;
