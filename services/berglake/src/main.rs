@@ -14,6 +14,7 @@ use std::time::Duration;
 use berglake_format::{Error, failpoint};
 use berglake_host::signals::interrupted;
 use berglake_maintenance::Stop;
+use berglake_query::STACK_SIZE;
 use clap::Parser;
 use tokio::runtime::Runtime;
 
@@ -25,10 +26,28 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match start(&arguments) {
+    match on_large_stack(move || start(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(output::colour_on_stderr()),
     }
+}
+
+/// Runs this on a thread whose stack is made for statements: that of the main thread is as large as the
+/// shell allows.
+fn on_large_stack(work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+    let thread = std::thread::Builder::new()
+        .name("main".to_string())
+        .stack_size(STACK_SIZE)
+        .spawn(work)
+        .map_err(no_thread)?;
+    match thread.join() {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::internal("the program's threads cannot be started").source_error(error)
 }
 
 fn start(arguments: &Arguments) -> Outcome {
@@ -39,10 +58,9 @@ fn start(arguments: &Arguments) -> Outcome {
     let _telemetry = telemetry(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(STACK_SIZE)
         .build()
-        .map_err(|error| {
-            Error::internal("the program's threads cannot be started").source_error(error)
-        })?;
+        .map_err(no_thread)?;
     let outcome = dispatch(&runtime, arguments);
     // A thread that still reads or writes must not keep an interrupted program alive.
     runtime.shutdown_timeout(SHUTDOWN);
