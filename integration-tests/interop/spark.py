@@ -42,6 +42,8 @@ def jar(group: str, artifact: str, version: str) -> Path:
         raise RuntimeError(f"{path.name} is missing and Maven too: apt-get install maven")
     command = [maven, "--batch-mode", "--quiet", MAVEN_GET]
     command += [f"-Dartifact={group}:{artifact}:{version}", "-Dtransitive=false"]
+    # Java takes the home of the user's entry in the system, whatever HOME says.
+    command.append(f"-Dmaven.repo.local={repository}")
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT)
     if not path.exists():
         raise RuntimeError(f"Maven did not bring {path.name}:\n{done.stdout}\n{done.stderr}")
