@@ -120,9 +120,9 @@ def compare_movies(engines: Engines, deliveries: list[movies.Delivery], say: Say
             found = read(table)
             if not same_movies(found, rows):
                 sys.exit(f"{name} reads {table} otherwise: {movies_difference(found, rows)}")
-        names = {tuple(sorted(row)) for row in read("bronze.movies_raw")}
-        if len(names) != 1 or len(read("bronze.movies_raw")) != len(raw):
-            sys.exit(f"{name} does not read {len(raw)} rows of bronze.movies_raw")
+        in_bronze = len(read("bronze.movies_raw"))
+        if in_bronze != len(raw):
+            sys.exit(f"{name} reads {in_bronze} rows of bronze.movies_raw, not {len(raw)}")
     rows = sum(map(len, expected.values()))
     say(f"{', '.join(engines.readers())} read these {rows} rows of silver and gold alike")
 
