@@ -25,7 +25,8 @@ pub struct MetadataTableProvider {
 }
 
 impl MetadataTableProvider {
-    /// A metadata table at a snapshot; those that are about the whole table look at all of it.
+    /// A metadata table at a snapshot; those that are about the whole table look at all of it, or
+    /// refuse a snapshot when they are read.
     ///
     /// # Errors
     /// [`Unsupported`](berglake_format::ErrorKind::Unsupported) for partition types without Arrow
@@ -58,16 +59,17 @@ impl TableProvider for MetadataTableProvider {
         _: &[Expr],
         _: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let batch = self
+        // Columns that nobody asks for are dropped while manifests are read, not afterwards.
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
+        };
+        let batches = self
             .kind
-            .read(&self.table, &self.selector)
+            .batches(&self.table, &self.selector, projection.map(Vec::as_slice))
             .await
             .map_err(to_datafusion)?;
-        let plan = MemorySourceConfig::try_new_exec(
-            &[vec![batch]],
-            Arc::clone(&self.schema),
-            projection.cloned(),
-        )?;
+        let plan = MemorySourceConfig::try_new_exec(&[batches], schema, None)?;
         Ok(plan)
     }
 }

@@ -15,7 +15,7 @@ use crate::schema::to_arrow_type;
 use crate::{Result, Table};
 
 /// The partition columns of a table over all its specs, by field id.
-pub(super) struct PartitionColumns {
+pub(crate) struct PartitionColumns {
     columns: Vec<Column>,
     /// For each spec and each of its positions the column, where it has one.
     places: BTreeMap<i32, Vec<Option<usize>>>,
@@ -29,10 +29,10 @@ struct Column {
 }
 
 /// Values of the partition columns.
-pub(super) type Values = Vec<Option<Datum>>;
+pub(crate) type Values = Vec<Option<Datum>>;
 
 impl PartitionColumns {
-    pub(super) fn of(table: &Table) -> Result<Self> {
+    pub(crate) fn of(table: &Table) -> Result<Self> {
         let metadata = table.metadata();
         let mut by_id: BTreeMap<i32, Column> = BTreeMap::new();
         // Newer specs later, so that their names win.
@@ -79,11 +79,11 @@ impl PartitionColumns {
     }
 
     /// Whether the table was never partitioned.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.columns.is_empty()
     }
 
-    pub(super) fn data_type(&self) -> DataType {
+    pub(crate) fn data_type(&self) -> DataType {
         DataType::Struct(self.fields())
     }
 
@@ -99,7 +99,7 @@ impl PartitionColumns {
     }
 
     /// The values of a file's partition; columns that its spec does not have are NULL.
-    pub(super) fn values(&self, spec_id: i32, partition: &Struct) -> Values {
+    pub(crate) fn values(&self, spec_id: i32, partition: &Struct) -> Values {
         let mut values: Values = vec![None; self.columns.len()];
         let places = self.places.get(&spec_id).into_iter().flatten();
         for (place, value) in places.zip(partition.iter()) {
@@ -111,7 +111,7 @@ impl PartitionColumns {
     }
 
     /// Rows of values as a struct column.
-    pub(super) fn array(&self, rows: &[Values]) -> Result<ArrayRef> {
+    pub(crate) fn array(&self, rows: &[Values]) -> Result<ArrayRef> {
         let columns = self
             .columns
             .iter()
@@ -130,7 +130,7 @@ impl PartitionColumns {
 }
 
 /// The type of a column now, or, if it was dropped, what it was last.
-fn source_type(metadata: &TableMetadata, id: i32) -> Option<Type> {
+pub(super) fn source_type(metadata: &TableMetadata, id: i32) -> Option<Type> {
     let older = metadata
         .schemas_iter()
         .sorted_by_key(|schema| std::cmp::Reverse(schema.schema_id()));

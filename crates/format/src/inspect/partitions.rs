@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
-use iceberg::spec::{DataContentType, ManifestEntry};
+use iceberg::spec::{DataContentType, ManifestEntry, ManifestFile};
 use itertools::Itertools;
 
 use super::partition::{PartitionColumns, Values};
+use super::select::chunks;
 use super::values::{instant_type, instants, longs, optional, required};
-use crate::plan::Loaded;
+use crate::plan::load_manifests;
 use crate::{Result, Table};
 
 pub(super) fn schema(table: &Table) -> Result<SchemaRef> {
@@ -76,15 +77,17 @@ impl Partition {
     }
 }
 
-pub(super) fn read(table: &Table, manifests: &[Loaded]) -> Result<RecordBatch> {
+pub(super) async fn read(table: &Table, manifests: Vec<ManifestFile>) -> Result<RecordBatch> {
     let columns = PartitionColumns::of(table)?;
     let mut partitions: HashMap<Values, Partition> = HashMap::new();
-    for (manifest, entries) in manifests {
-        let spec_id = manifest.partition_spec_id;
-        for entry in entries.iter().filter(|entry| entry.is_alive()) {
-            let values = columns.values(spec_id, entry.data_file.partition());
-            let partition = partitions.entry(values).or_default();
-            partition.add(table, spec_id, entry);
+    for chunk in chunks(manifests) {
+        for (manifest, entries) in load_manifests(table, chunk).await? {
+            let spec_id = manifest.partition_spec_id;
+            for entry in entries.iter().filter(|entry| entry.is_alive()) {
+                let values = columns.values(spec_id, entry.data_file.partition());
+                let partition = partitions.entry(values).or_default();
+                partition.add(table, spec_id, entry);
+            }
         }
     }
     // By value, so that two reads give the same order.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
+use super::select;
 use super::values::{instant_type, instants, map_type, optional, required, texts};
 use crate::{Result, Table};
 
@@ -21,14 +22,7 @@ pub(super) fn snapshots_schema() -> SchemaRef {
 }
 
 pub(super) fn snapshots(table: &Table) -> Result<RecordBatch> {
-    let mut all: Vec<_> = table.metadata().snapshots().collect();
-    all.sort_by_key(|snapshot| {
-        (
-            snapshot.sequence_number(),
-            snapshot.timestamp_ms(),
-            snapshot.snapshot_id(),
-        )
-    });
+    let all = select::snapshots(table);
     let of = || all.iter();
     let columns = vec![
         instants(of().map(|s| Some(s.timestamp_ms()))),

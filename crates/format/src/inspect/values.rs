@@ -8,10 +8,12 @@ use arrow::array::{ArrayBuilder, PrimitiveBuilder};
 use arrow::array::{
     ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, Date32Array, Decimal128Array,
     FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int32Builder, Int64Array,
-    Int64Builder, ListBuilder, MapBuilder, MapFieldNames, StringArray, StringBuilder,
-    Time64MicrosecondArray, TimestampMicrosecondArray, TimestampNanosecondArray, new_null_array,
+    Int64Builder, ListArray, ListBuilder, MapBuilder, MapFieldNames, StringArray, StringBuilder,
+    StructArray, Time64MicrosecondArray, TimestampMicrosecondArray, TimestampNanosecondArray,
+    new_null_array,
 };
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, FieldRef, TimeUnit};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, FieldRef, Fields, TimeUnit};
 use iceberg::spec::{Datum, PrimitiveLiteral as L};
 
 use crate::{Error, Result};
@@ -136,6 +138,23 @@ pub(super) fn lists<T: ArrowPrimitiveType>(
         builder.append(row.is_some());
     }
     Arc::new(builder.finish())
+}
+
+/// Lists of structs, from the length of each list and the columns of all of them.
+pub(super) fn structs(
+    lengths: impl IntoIterator<Item = usize>,
+    fields: Fields,
+    columns: Vec<ArrayRef>,
+) -> Result<ArrayRef> {
+    let element = required("element", DataType::Struct(fields.clone()));
+    let values = StructArray::try_new(fields, columns, None)?;
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(
+        element,
+        offsets,
+        Arc::new(values),
+        None,
+    )?))
 }
 
 /// A count as Arrow has it.
