@@ -20,6 +20,7 @@ use crate::functions;
 use crate::lake::{Lake, Pinned};
 use crate::options::EngineOptions;
 use crate::output::QueryOutput;
+use crate::procedures::Procedures;
 use crate::session::Session;
 use crate::yielding::YieldingJoins;
 
@@ -34,13 +35,15 @@ struct Inner {
     namespace: Vec<String>,
     table_defaults: TableDefaults,
     environment: Environment,
+    procedures: Procedures,
 }
 
 impl Engine {
     /// An engine over a catalog.
     ///
     /// # Errors
-    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for options that make no sense.
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for options that make no sense, two
+    /// procedures of one name among them.
     pub fn new(catalog: Arc<dyn Catalog>, options: EngineOptions) -> Result<Self> {
         if options.batch_size == 0 || options.partitions == Some(0) {
             return Err(Error::invalid(
@@ -83,12 +86,14 @@ impl Engine {
             .with_catalog_list(Arc::new(Lake::new(Arc::clone(&catalog), Pinned::new())))
             .build();
         functions::register(&mut state).ours()?;
+        let procedures = Procedures::with(options.procedures)?;
         Ok(Self(Arc::new(Inner {
             catalog,
             state,
             namespace: options.namespace,
             table_defaults: options.table_defaults,
             environment: options.environment,
+            procedures,
         })))
     }
 
@@ -167,6 +172,10 @@ impl Engine {
 
     pub(crate) fn table_defaults(&self) -> &TableDefaults {
         &self.0.table_defaults
+    }
+
+    pub(crate) fn procedures(&self) -> &Procedures {
+        &self.0.procedures
     }
 
     pub(crate) fn environment(&self) -> &Environment {

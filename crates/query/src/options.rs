@@ -1,9 +1,12 @@
 //! Settings of an engine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use berglake_format::Environment;
 use berglake_format::properties::TableDefaults;
+
+use crate::procedures::Procedure;
 
 /// Settings of an [`Engine`](crate::Engine).
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct EngineOptions {
     pub table_defaults: TableDefaults,
     /// Whose clock `current_timestamp()` shows.
     pub environment: Environment,
+    /// What `CALL` runs beside the engine's own procedures.
+    pub procedures: Vec<Arc<dyn Procedure>>,
 }
 
 impl Default for EngineOptions {
@@ -39,6 +44,7 @@ impl Default for EngineOptions {
             namespace: vec!["default".to_string()],
             table_defaults: TableDefaults::default(),
             environment: Environment::default(),
+            procedures: Vec::new(),
         }
     }
 }

@@ -27,7 +27,8 @@ impl fmt::Debug for QueryOutput {
 }
 
 impl QueryOutput {
-    pub(crate) fn of(batch: RecordBatch) -> Self {
+    /// One batch of rows.
+    pub fn of(batch: RecordBatch) -> Self {
         Self {
             schema: batch.schema(),
             stream: futures::stream::iter([Ok(batch)]).boxed(),

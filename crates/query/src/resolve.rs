@@ -12,9 +12,10 @@ use berglake_format::inspect::MetadataTable;
 use berglake_format::{Error, ErrorKind, NamespaceIdent, Result, Table, TableIdent};
 use datafusion::catalog::TableProvider;
 use datafusion::sql::sqlparser::ast::Ident;
+use iceberg::spec::MAIN_BRANCH;
 
 use crate::error::advice;
-use crate::sql::normal;
+use crate::sql::{normal, placed};
 
 /// Tables that a session has beside those of the catalog, by name.
 pub(crate) type Extra = BTreeMap<String, Arc<dyn TableProvider>>;
@@ -27,11 +28,19 @@ pub(crate) enum Found {
         name: String,
         provider: Arc<dyn TableProvider>,
     },
-    /// A table of the catalog, or what its metadata says.
+    /// A table of the catalog, what its metadata says, or one of its branches and tags.
     Table {
         table: Table,
         metadata: Option<MetadataTable>,
+        reference: Option<NamedRef>,
     },
+}
+
+/// A branch or tag that the name of a table ends in, as Spark names it: `t.branch_x`, `t.tag_y`.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedRef {
+    pub(crate) name: String,
+    pub(crate) is_branch: bool,
 }
 
 /// Finds tables for one statement. A table that is named twice is loaded once, so that both mean the
@@ -73,7 +82,23 @@ impl<'a> Resolver<'a> {
         for (table, metadata) in readings(&parts) {
             for path in self.paths(table) {
                 if let Some(table) = self.load(&path).await? {
-                    return Ok(Found::Table { table, metadata });
+                    return Ok(Found::Table {
+                        table,
+                        metadata,
+                        reference: None,
+                    });
+                }
+            }
+        }
+        if let Some((of, is_branch, wanted)) = reference(name) {
+            for path in self.paths(&parts[..of]) {
+                if let Some(table) = self.load(&path).await? {
+                    let name = ref_like(&table, is_branch, wanted, &name[of])?;
+                    return Ok(Found::Table {
+                        table,
+                        metadata: None,
+                        reference: Some(NamedRef { name, is_branch }),
+                    });
                 }
             }
         }
@@ -85,11 +110,37 @@ impl<'a> Resolver<'a> {
     /// # Errors
     /// As [`find`](Self::find).
     pub(crate) async fn find_table(&mut self, name: &[Ident]) -> Result<Table> {
+        match self.find_target(name).await? {
+            (table, None) => Ok(table),
+            (table, Some(branch)) => Err(Error::invalid(
+                "a branch can be read and inserted into; this needs the whole table",
+            )
+            .with("table", table.ident())
+            .with("branch", branch)),
+        }
+    }
+
+    /// The table of the catalog with this name, and the branch that the name may end in.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub(crate) async fn find_target(&mut self, name: &[Ident]) -> Result<(Table, Option<String>)> {
         match self.find(name).await? {
             Found::Table {
                 table,
                 metadata: None,
-            } => Ok(table),
+                reference: None,
+            } => Ok((table, None)),
+            Found::Table {
+                table,
+                reference: Some(found),
+                ..
+            } => match found.is_branch {
+                true => Ok((table, Some(found.name))),
+                false => Err(Error::invalid("a tag can only be read")
+                    .with("table", table.ident())
+                    .with("tag", found.name)),
+            },
             Found::Table { table, .. } => {
                 Err(Error::invalid("a metadata table can only be read")
                     .with("table", table.ident()))
@@ -274,6 +325,58 @@ impl<'a> Resolver<'a> {
         }
         names
     }
+}
+
+/// Reads `t.branch_x` and `t.tag_y`: how many parts are the table's, whether it is a branch, and its
+/// name as it was written.
+fn reference(name: &[Ident]) -> Option<(usize, bool, &str)> {
+    let (last, table) = name.split_last()?;
+    if table.is_empty() {
+        return None;
+    }
+    [("branch_", true), ("tag_", false)]
+        .into_iter()
+        .find_map(|(prefix, is_branch)| {
+            let (start, wanted) = last.value.split_at_checked(prefix.len())?;
+            (start.eq_ignore_ascii_case(prefix) && !wanted.is_empty()).then_some((
+                table.len(),
+                is_branch,
+                wanted,
+            ))
+        })
+}
+
+/// The branch or tag of this name: as it is written, or the only one that differs in case alone.
+fn ref_like(table: &Table, is_branch: bool, wanted: &str, place: &Ident) -> Result<String> {
+    let refs = table.refs()?;
+    let known: Vec<&str> = refs
+        .iter()
+        .filter(|(_, reference)| reference.is_branch() == is_branch)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    // A table without snapshot has its main branch all the same.
+    if known.contains(&wanted) || (is_branch && wanted == MAIN_BRANCH) {
+        return Ok(wanted.to_string());
+    }
+    let mut like = known
+        .iter()
+        .filter(|name| place.quote_style.is_none() && name.eq_ignore_ascii_case(wanted));
+    if let (Some(only), None) = (like.next(), like.next()) {
+        return Ok((*only).to_string());
+    }
+    let kind = if is_branch { "branch" } else { "tag" };
+    let error = Error::not_found(format!("the table has no {kind} {wanted:?}"))
+        .with("table", table.ident());
+    let error = placed(error, place.span.start);
+    let list = if is_branch {
+        "branches are"
+    } else {
+        "tags are"
+    };
+    Err(match advice(wanted, &known, list) {
+        Some(advice) => error.help(advice),
+        None => error,
+    })
 }
 
 /// The ways to read a name: as a table, and as a metadata table.

@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) namespace: Vec<String>,
     /// Whether tables that pipelines own may be written.
     pub(crate) force_write: bool,
+    /// Whether `INSERT OVERWRITE` replaces just the partitions that it has rows for.
+    pub(crate) dynamic_overwrite: bool,
     config: SessionConfig,
 }
 
@@ -59,13 +61,17 @@ impl Prepared {
             | Statement::ShowNamespaces { .. }
             | Statement::Describe { .. }
             | Statement::DescribeNamespace(_)
+            | Statement::ShowCreateTable(_)
+            | Statement::ShowProperties { .. }
             | Statement::Use(_)
             | Statement::Set { .. } => true,
             Statement::CreateNamespace { .. }
             | Statement::DropNamespace { .. }
             | Statement::CreateTable(_)
             | Statement::DropTable { .. }
-            | Statement::Insert { .. } => false,
+            | Statement::AlterTable(_)
+            | Statement::Insert(_)
+            | Statement::Call(_) => false,
         }
     }
 }
@@ -84,6 +90,7 @@ impl Session {
         let settings = Settings {
             namespace: engine.namespace().to_vec(),
             force_write: false,
+            dynamic_overwrite: false,
             config: engine.state().config().clone(),
         };
         Self {
@@ -188,6 +195,29 @@ impl Session {
         Ok(Arc::new(frame.schema().as_arrow().clone()))
     }
 
+    /// The table of the catalog that a name stands for, as a statement would write it.
+    ///
+    /// # Errors
+    /// [`NotFound`](berglake_format::ErrorKind::NotFound) with the nearest name there is;
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for what is no name of a table.
+    pub async fn table(&self, name: &str) -> Result<Table> {
+        let name = sql::table_name(name)?;
+        let settings = self.settings();
+        self.resolver(&settings).find_table(&name).await
+    }
+
+    /// As [`table`](Self::table), for whoever wants to change the table.
+    ///
+    /// # Errors
+    /// Those of [`table`](Self::table), and
+    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for a table that a pipeline owns,
+    /// unless the session forces writes.
+    pub async fn writable_table(&self, name: &str) -> Result<Table> {
+        let table = self.table(name).await?;
+        crate::statements::may_write(&table, self.settings().force_write)?;
+        Ok(table)
+    }
+
     /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.engine
@@ -277,10 +307,22 @@ impl Session {
                 let alias = (key.1 != written).then_some(written);
                 (key, alias, provider)
             }
-            Found::Table { table, metadata } => {
-                let selector = match &reference.travel {
-                    None => SnapshotSelector::Head,
-                    Some(travel) => self.selector(&table, travel).await?,
+            Found::Table {
+                table,
+                metadata,
+                reference: named,
+            } => {
+                let selector = match (named, &reference.travel) {
+                    (None, None) => SnapshotSelector::Head,
+                    (None, Some(travel)) => self.selector(&table, travel).await?,
+                    (Some(named), None) => SnapshotSelector::Ref(named.name),
+                    (Some(named), Some(_)) => {
+                        return Err(Error::invalid(
+                            "the name names a branch or tag, and AS OF another version",
+                        )
+                        .with("table", table.ident())
+                        .with("ref", named.name));
+                    }
                 };
                 let mut name = table.ident().name().to_string();
                 if let Some(kind) = metadata {
@@ -332,19 +374,10 @@ impl Session {
                  or an expression such as current_timestamp() - INTERVAL 1 DAY",
             )
         };
-        let Some(Statement::Query(query)) = sql::parse(&format!("SELECT {expr}"))?.pop() else {
-            return Err(wrong("it is no expression"));
-        };
-        let state = self.state(Pinned::new());
-        let plan = state
-            .statement_to_plan(sql::engine_statement(query))
-            .await
-            .ours()?;
-        let batches = DataFrame::new(state, plan).collect().await.ours()?;
-        let value = match batches.first().filter(|batch| batch.num_rows() == 1) {
-            Some(batch) => ScalarValue::try_from_array(batch.column(0), 0).ours()?,
-            None => return Err(wrong("it has no value")),
-        };
+        let value = self
+            .constant(expr)
+            .await?
+            .ok_or_else(|| wrong("it has no value"))?;
         if let ScalarValue::Int64(Some(seconds)) = value {
             // Spark takes a number for seconds.
             return seconds
@@ -356,6 +389,31 @@ impl Session {
             Ok(ScalarValue::TimestampMicrosecond(Some(micros), _)) => Ok(micros.div_euclid(1_000)),
             Ok(_) => Err(wrong("it is NULL")),
             Err(error) => Err(wrong(from_datafusion(error).message())),
+        }
+    }
+
+    /// The value of a constant expression; none if it has no single value.
+    pub(crate) async fn constant(&self, expr: &Expr) -> Result<Option<ScalarValue>> {
+        if sql::has_query(expr) {
+            return Err(Error::invalid(format!(
+                "a constant is needed here, and {expr} is a query"
+            ))
+            .help("run the query first, and write the value that it gives"));
+        }
+        let Some(Statement::Query(query)) = sql::parse(&format!("SELECT {expr}"))?.pop() else {
+            return Ok(None);
+        };
+        let state = self.state(Pinned::new());
+        let plan = state
+            .statement_to_plan(sql::engine_statement(query))
+            .await
+            .ours()?;
+        let batches = DataFrame::new(state, plan).collect().await.ours()?;
+        match batches.first().filter(|batch| batch.num_rows() == 1) {
+            Some(batch) => ScalarValue::try_from_array(batch.column(0), 0)
+                .ours()
+                .map(Some),
+            None => Ok(None),
         }
     }
 
@@ -373,6 +431,17 @@ impl Session {
                     }
                 };
             }
+            "berglake.partition_overwrite_mode" | "spark.sql.sources.partitionoverwritemode" => {
+                settings.dynamic_overwrite = match value.to_lowercase().as_str() {
+                    "dynamic" => true,
+                    "static" => false,
+                    _ => {
+                        return Err(Error::invalid("the setting is static or dynamic")
+                            .with("setting", key)
+                            .with("value", value));
+                    }
+                };
+            }
             key if key.starts_with("datafusion.") => {
                 let mut config = settings.config.clone();
                 config.options_mut().set(key, value).ours()?;
@@ -382,7 +451,8 @@ impl Session {
                 return Err(Error::invalid("there is no such setting")
                     .with("setting", key)
                     .help(
-                        "settings are berglake.force_write and those of DataFusion (datafusion.…)",
+                        "settings are berglake.force_write, berglake.partition_overwrite_mode and \
+                         those of DataFusion (datafusion.…)",
                     ));
             }
         }

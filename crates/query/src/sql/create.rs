@@ -4,14 +4,17 @@ use std::collections::HashMap;
 
 use berglake_format::partition::field_name;
 use berglake_format::{Error, Result};
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Spanned, Value};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query};
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
-use iceberg::spec::{FormatVersion, Schema, Transform, UnboundPartitionSpec};
+use iceberg::spec::{FormatVersion, Schema, SortOrder, UnboundPartitionSpec};
 
+use super::partitioning::{PartitionBy, SortBy};
+use super::properties::{FORMAT_VERSION, TrinoProperties, assignments};
 use super::types::{self, SqlField, Timestamps, parsed};
-use super::{normal, parser_of, query_of};
+use super::words::split_closing_brackets;
+use super::{parser_of, query_of};
 
 /// A `CREATE TABLE` as it was written.
 #[derive(Debug)]
@@ -21,22 +24,14 @@ pub(crate) struct CreateTable {
     columns: Option<Vec<SqlField>>,
     timestamps: Timestamps,
     partitioning: Vec<PartitionBy>,
+    sorted_by: Vec<SortBy>,
     pub(crate) location: Option<String>,
     pub(crate) properties: HashMap<String, String>,
     pub(crate) query: Option<Box<Query>>,
 }
 
-/// One partition field.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct PartitionBy {
-    /// The column, with dots for nested ones.
-    pub(crate) column: String,
-    /// What is made of its values.
-    pub(crate) transform: Transform,
-}
-
 pub(super) fn parse(mut tokens: Vec<TokenWithSpan>) -> Result<CreateTable> {
-    split_closing_brackets(&mut tokens);
+    split_closing_brackets(&mut tokens, true);
     let mut parser = parser_of(tokens);
     let parser = &mut parser;
     parsed(parser.expect_keyword(Keyword::CREATE))?;
@@ -52,6 +47,7 @@ pub(super) fn parse(mut tokens: Vec<TokenWithSpan>) -> Result<CreateTable> {
         columns: None,
         timestamps: Timestamps::Spark,
         partitioning: Vec::new(),
+        sorted_by: Vec::new(),
         location: None,
         properties: HashMap::new(),
         query: None,
@@ -76,29 +72,6 @@ pub(super) fn parse(mut tokens: Vec<TokenWithSpan>) -> Result<CreateTable> {
     }
 }
 
-/// `array<array<int>>` ends in what is a shift operator elsewhere.
-fn split_closing_brackets(tokens: &mut Vec<TokenWithSpan>) {
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while at < tokens.len() {
-        match tokens[at].token {
-            Token::LParen => depth += 1,
-            Token::RParen => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return;
-                }
-            }
-            Token::ShiftRight => {
-                tokens[at].token = Token::Gt;
-                tokens.insert(at, tokens[at].clone());
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-}
-
 impl CreateTable {
     fn clause(&mut self, parser: &mut Parser<'_>) -> Result<()> {
         if parser.parse_keyword(Keyword::USING) {
@@ -117,7 +90,7 @@ impl CreateTable {
         } else if parser.parse_keyword(Keyword::LOCATION) {
             self.location = Some(parsed(parser.parse_literal_string())?);
         } else if parser.parse_keyword(Keyword::TBLPROPERTIES) {
-            let properties = parsed(properties(parser))?;
+            let properties = parsed(assignments(parser))?;
             self.properties.extend(properties);
         } else if parser.parse_keyword(Keyword::WITH) {
             self.timestamps = Timestamps::Trino;
@@ -148,67 +121,20 @@ impl CreateTable {
 
     fn trino_properties(&mut self, parser: &mut Parser<'_>) -> Result<()> {
         parsed(parser.expect_token(&Token::LParen))?;
-        loop {
-            let key = parsed(parser.parse_identifier())?;
-            parsed(parser.expect_token(&Token::Eq))?;
-            let value = parsed(parser.parse_expr())?;
-            let wrong = |what: &str| {
-                Error::invalid(format!("the table property {} is {what}", key.value))
-                    .with("line", key.span.start.line)
-                    .with("column", key.span.start.column)
-            };
-            match key.value.to_lowercase().as_str() {
-                "format" => {
-                    let format = string(&value).ok_or_else(|| wrong("a string"))?;
-                    if !format.eq_ignore_ascii_case("parquet") {
-                        return Err(Error::unsupported("data files are Parquet files")
-                            .with("format", format));
-                    }
-                }
-                "format_version" => {
-                    let version = number(&value).ok_or_else(|| wrong("a number"))?;
-                    self.properties
-                        .insert("format-version".to_string(), version);
-                }
-                "location" => {
-                    self.location = Some(string(&value).ok_or_else(|| wrong("a string"))?);
-                }
-                "partitioning" => {
-                    let Expr::Array(array) = &value else {
-                        return Err(wrong("an array of strings"));
-                    };
-                    self.partitioning = array
-                        .elem
-                        .iter()
-                        .map(|field| {
-                            let text = string(field).ok_or_else(|| wrong("an array of strings"))?;
-                            PartitionBy::parse(&text)
-                        })
-                        .collect::<Result<_>>()?;
-                }
-                "compression_codec" => {
-                    let codec = string(&value).ok_or_else(|| wrong("a string"))?;
-                    self.properties.insert(
-                        "write.parquet.compression-codec".to_string(),
-                        codec.to_lowercase(),
-                    );
-                }
-                _ => {
-                    return Err(Error::unsupported("this table property is not known")
-                        .with("property", &key.value)
-                        .with("line", key.span.start.line)
-                        .with("column", key.span.start.column)
-                        .help(
-                            "known are format, format_version, location, partitioning, \
-                             compression_codec; Iceberg's own go into TBLPROPERTIES",
-                        ));
-                }
-            }
-            if !parser.consume_token(&Token::Comma) {
-                break;
-            }
-        }
+        let given = TrinoProperties::parse(parser)?;
         parsed(parser.expect_token(&Token::RParen))?;
+        if given.location.is_some() {
+            self.location = given.location;
+        }
+        self.partitioning = given
+            .partitioning
+            .unwrap_or_else(|| std::mem::take(&mut self.partitioning));
+        self.sorted_by = given
+            .sorted_by
+            .unwrap_or_else(|| std::mem::take(&mut self.sorted_by));
+        let set = given.properties.into_iter();
+        self.properties
+            .extend(set.filter_map(|(key, value)| Some((key, value?))));
         Ok(())
     }
 
@@ -223,6 +149,12 @@ impl CreateTable {
             .transpose()
     }
 
+    /// The columns that have defaults, with their values.
+    pub(crate) fn defaults(&self) -> impl Iterator<Item = (&str, &Expr)> {
+        let columns = self.columns.iter().flatten();
+        columns.filter_map(|column| Some((column.name.as_str(), column.default.as_ref()?)))
+    }
+
     /// The partition fields over these columns.
     ///
     /// # Errors
@@ -234,35 +166,14 @@ impl CreateTable {
         }
         let mut spec = UnboundPartitionSpec::builder();
         for field in &self.partitioning {
-            let source = schema
-                .field_by_name(&field.column)
-                .or_else(|| schema.field_by_name_case_insensitive(&field.column))
-                .ok_or_else(|| {
-                    let known: Vec<&str> = schema
-                        .as_struct()
-                        .fields()
-                        .iter()
-                        .map(|field| field.name.as_str())
-                        .collect();
-                    let error = Error::invalid("the table is partitioned by an unknown column")
-                        .with("column", &field.column);
-                    match crate::error::advice(&field.column, &known, "columns are") {
-                        Some(advice) => error.help(advice),
-                        None => error,
-                    }
-                })?;
-            if field.transform.result_type(&source.field_type).is_err() {
-                return Err(Error::invalid(format!(
-                    "the transform {} does not apply to a {}",
-                    field.transform,
-                    types::name(&source.field_type)
-                ))
-                .with("column", &field.column));
-            }
+            let source = field.source(schema, "partitioned")?;
             spec = spec
                 .add_partition_field(
-                    source.id,
-                    field_name(&field.column, field.transform),
+                    source,
+                    field_name(
+                        &field.path(schema, "partitioned")?.join("."),
+                        field.transform,
+                    ),
                     field.transform,
                 )
                 .map_err(|error| {
@@ -272,12 +183,30 @@ impl CreateTable {
         Ok(Some(spec.build()))
     }
 
+    /// The order in which the files are sorted.
+    ///
+    /// # Errors
+    /// As [`partition_spec`](Self::partition_spec).
+    pub(crate) fn sort_order(&self, schema: &Schema) -> Result<Option<SortOrder>> {
+        if self.sorted_by.is_empty() {
+            return Ok(None);
+        }
+        let mut order = SortOrder::builder();
+        for field in &self.sorted_by {
+            order.with_sort_field(field.bind(schema)?);
+        }
+        let order = order.build_unbound().map_err(|error| {
+            Error::invalid("the fields to sort by contradict each other").source_error(error)
+        })?;
+        Ok(Some(order))
+    }
+
     /// Takes `format-version` out of the properties, where it does not belong.
     ///
     /// # Errors
     /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for another version than 2 or 3.
     pub(crate) fn take_format_version(&mut self) -> Result<FormatVersion> {
-        match self.properties.remove("format-version").as_deref() {
+        match self.properties.remove(FORMAT_VERSION).as_deref() {
             None | Some("2") => Ok(FormatVersion::V2),
             Some("3") => Ok(FormatVersion::V3),
             Some(other) => Err(Error::invalid("this format version is not written")
@@ -285,120 +214,4 @@ impl CreateTable {
                 .help("use 2 or 3")),
         }
     }
-}
-
-impl PartitionBy {
-    /// Reads `days(ts)`, `bucket(16, id)` or `genre` from a string.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for what is no transform.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
-        let tokens = super::tokens::statements(text)?
-            .into_iter()
-            .next()
-            .unwrap_or_default();
-        let mut parser = parser_of(tokens);
-        let expr = parsed(parser.parse_expr())?;
-        super::end(&mut parser)?;
-        Self::of(&expr)
-    }
-
-    fn of(expr: &Expr) -> Result<Self> {
-        let wrong = || {
-            let place = expr.span().start;
-            Error::invalid(format!("{expr} is no partition transform"))
-                .with("line", place.line)
-                .with("column", place.column)
-                .help("use a column, or years, months, days, hours, bucket(n, column), truncate(n, column)")
-        };
-        let column = |expr: &Expr| match expr {
-            Expr::Identifier(ident) => Some(normal(ident)),
-            Expr::CompoundIdentifier(parts) => {
-                Some(parts.iter().map(normal).collect::<Vec<_>>().join("."))
-            }
-            _ => None,
-        };
-        if let Some(column) = column(expr) {
-            return Ok(Self {
-                column,
-                transform: Transform::Identity,
-            });
-        }
-        let Expr::Function(function) = expr else {
-            return Err(wrong());
-        };
-        let arguments = super::arguments(function).ok_or_else(wrong)?;
-        let size = arguments.iter().find_map(|argument| number(argument));
-        let column = arguments
-            .iter()
-            .find_map(|argument| column(argument))
-            .ok_or_else(wrong)?;
-        let name = function.name.to_string().to_lowercase();
-        let transform = match (name.as_str(), arguments.len(), size) {
-            ("years" | "year", 1, None) => Transform::Year,
-            ("months" | "month", 1, None) => Transform::Month,
-            ("days" | "day" | "date", 1, None) => Transform::Day,
-            ("hours" | "hour" | "date_hour", 1, None) => Transform::Hour,
-            ("identity", 1, None) => Transform::Identity,
-            ("void", 1, None) => Transform::Void,
-            ("bucket", 2, Some(size)) => Transform::Bucket(positive(&size).ok_or_else(wrong)?),
-            ("truncate", 2, Some(size)) => Transform::Truncate(positive(&size).ok_or_else(wrong)?),
-            _ => return Err(wrong()),
-        };
-        Ok(Self { column, transform })
-    }
-}
-
-fn positive(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|size| *size > 0)
-}
-
-fn string(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text.clone()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn number(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::Number(text, _) => Some(text.to_string()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// `('key' = 'value', key.with.dots = 1, …)`
-fn properties(parser: &mut Parser<'_>) -> Result<Vec<(String, String)>, ParserError> {
-    parser.expect_token(&Token::LParen)?;
-    let all = parser.parse_comma_separated(|parser| {
-        let mut key = String::new();
-        while !parser.consume_token(&Token::Eq) {
-            let token = parser.next_token();
-            match &token.token {
-                Token::SingleQuotedString(text) => key.push_str(text),
-                Token::Word(word) => key.push_str(&word.value),
-                Token::Period => key.push('.'),
-                Token::Minus => key.push('-'),
-                _ => return parser.expected("'key' = 'value'", token),
-            }
-        }
-        let token = parser.next_token();
-        let value = match &token.token {
-            Token::SingleQuotedString(text) => text.clone(),
-            Token::Number(text, _) => text.to_string(),
-            Token::Word(word) if matches!(word.keyword, Keyword::TRUE | Keyword::FALSE) => {
-                word.value.to_lowercase()
-            }
-            _ => return parser.expected("a string, a number, true or false", token),
-        };
-        Ok((key, value))
-    })?;
-    parser.expect_token(&Token::RParen)?;
-    Ok(all)
 }

@@ -1,12 +1,20 @@
 //! What a text says: statements of this engine's own, and queries for DataFusion.
 
+mod alter;
+mod call;
 mod create;
 mod depth;
 mod dialect;
+mod insert;
 mod literals;
 mod names;
+mod partitioning;
+mod properties;
+mod refs;
+mod show;
 mod tokens;
 mod types;
+mod words;
 
 use berglake_format::{Error, Result};
 use datafusion::sql::sqlparser::ast::{
@@ -15,14 +23,23 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
+pub(crate) use self::alter::{
+    AlterTable, Alteration, ColumnEdit, NewColumn, PartitionTerm, Path, Place,
+};
+pub(crate) use self::call::{Argument, Call};
 pub(crate) use self::create::CreateTable;
 use self::dialect::LakeDialect;
+pub(crate) use self::insert::Insert;
 pub(crate) use self::literals::doubles;
-pub(crate) use self::names::{EngineName, Reference, References, Travel, respell};
+pub(crate) use self::names::{EngineName, Reference, References, Travel, has_query, respell};
+pub(crate) use self::partitioning::{PartitionBy, SortBy};
+pub(crate) use self::properties::{FORMAT_VERSION, TrinoProperties};
+pub(crate) use self::refs::{CreateRef, DropRef, Existing};
 pub(crate) use self::types::name as type_name;
 use self::types::parsed;
+pub(crate) use self::words::placed;
 
 /// How deep expressions and queries may nest.
 const RECURSION_LIMIT: usize = 200;
@@ -30,8 +47,8 @@ const RECURSION_LIMIT: usize = 200;
 /// What this version does not do is said in these words.
 pub(crate) fn unsupported(what: &str) -> Error {
     Error::unsupported(format!("{what} is not supported by this version")).help(
-        "supported are SELECT, INSERT INTO, CREATE and DROP of tables and namespaces, SHOW, DESCRIBE, \
-         EXPLAIN, USE and SET",
+        "supported are SELECT, INSERT INTO and INSERT OVERWRITE, CREATE and DROP of tables and \
+         namespaces, ALTER TABLE, CALL, SHOW, DESCRIBE, EXPLAIN, USE and SET",
     )
 }
 
@@ -60,11 +77,9 @@ pub(crate) enum Statement {
         if_exists: bool,
         purge: bool,
     },
-    Insert {
-        table: ObjectName,
-        columns: Vec<Ident>,
-        source: Box<Query>,
-    },
+    AlterTable(Box<AlterTable>),
+    Insert(Box<Insert>),
+    Call(Box<Call>),
     ShowTables {
         namespace: Option<ObjectName>,
         pattern: Option<String>,
@@ -78,6 +93,11 @@ pub(crate) enum Statement {
         extended: bool,
     },
     DescribeNamespace(ObjectName),
+    ShowCreateTable(ObjectName),
+    ShowProperties {
+        table: ObjectName,
+        key: Option<String>,
+    },
     Use(ObjectName),
     Set {
         key: String,
@@ -95,8 +115,13 @@ impl Statement {
             Self::DropNamespace { .. } => "drop-namespace",
             Self::CreateTable(_) => "create-table",
             Self::DropTable { .. } => "drop-table",
-            Self::Insert { .. } => "insert",
-            Self::ShowTables { .. } | Self::ShowNamespaces { .. } => "show",
+            Self::AlterTable(_) => "alter-table",
+            Self::Insert(_) => "insert",
+            Self::Call(_) => "call",
+            Self::ShowTables { .. }
+            | Self::ShowNamespaces { .. }
+            | Self::ShowCreateTable(_)
+            | Self::ShowProperties { .. } => "show",
             Self::Describe { .. } | Self::DescribeNamespace(_) => "describe",
             Self::Use(_) => "use",
             Self::Set { .. } => "set",
@@ -147,11 +172,14 @@ fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
         ("CREATE", _) if is_namespace(1) => create_namespace(tokens),
         ("DROP", Keyword::TABLE) => drop_table(tokens),
         ("DROP", _) if is_namespace(1) => drop_namespace(tokens),
+        ("ALTER", Keyword::TABLE) => Ok(Statement::AlterTable(Box::new(alter::parse(tokens)?))),
         ("CREATE" | "DROP" | "ALTER", _) => Err(unsupported(&format!("{first} {}", word(1)))),
-        ("INSERT", Keyword::INTO) => insert(tokens),
-        ("INSERT", Keyword::OVERWRITE) => Err(unsupported("INSERT OVERWRITE")),
-        ("SHOW", _) => show(tokens),
-        ("DESCRIBE" | "DESC", _) => describe(tokens),
+        ("INSERT", Keyword::INTO | Keyword::OVERWRITE) => {
+            Ok(Statement::Insert(Box::new(insert::parse(tokens)?)))
+        }
+        ("CALL", _) => Ok(Statement::Call(Box::new(call::parse(tokens)?))),
+        ("SHOW", _) => show::parse(tokens),
+        ("DESCRIBE" | "DESC", _) => show::describe(tokens),
         ("USE", _) => use_namespace(tokens),
         ("SET", _) => set(&tokens),
         (other, _) if other.chars().all(|letter| letter.is_ascii_alphabetic()) => {
@@ -269,99 +297,6 @@ fn drop_table(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     })
 }
 
-fn insert(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
-    let mut parser = parser_of(tokens);
-    parsed(parser.expect_keyword(Keyword::INSERT))?;
-    parsed(parser.expect_keyword(Keyword::INTO))?;
-    let _ = parser.parse_keyword(Keyword::TABLE);
-    let table = parsed(parser.parse_object_name(true))?;
-    let mut columns = Vec::new();
-    // `INSERT INTO t (SELECT …)` has no columns.
-    let is_query = matches!(
-        &parser.peek_nth_token(1).token,
-        Token::LParen
-            | Token::Word(datafusion::sql::sqlparser::tokenizer::Word {
-                keyword: Keyword::SELECT | Keyword::WITH | Keyword::VALUES,
-                ..
-            })
-    );
-    if !is_query && parser.consume_token(&Token::LParen) {
-        columns = parsed(parser.parse_comma_separated(Parser::parse_identifier))?;
-        parsed(parser.expect_token(&Token::RParen))?;
-    }
-    let source = parsed(query_of(&mut parser))?;
-    end(&mut parser)?;
-    Ok(Statement::Insert {
-        table,
-        columns,
-        source,
-    })
-}
-
-fn show(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
-    let mut parser = parser_of(tokens);
-    parser.next_token();
-    let what = parser.next_token().to_string().to_uppercase();
-    let object = if parser.parse_keyword(Keyword::IN) || parser.parse_keyword(Keyword::FROM) {
-        Some(parsed(parser.parse_object_name(false))?)
-    } else {
-        None
-    };
-    let pattern = if parser.parse_keyword(Keyword::LIKE)
-        || matches!(parser.peek_token().token, Token::SingleQuotedString(_))
-    {
-        Some(parsed(parser.parse_literal_string())?)
-    } else {
-        None
-    };
-    let statement = match what.as_str() {
-        "TABLES" => Statement::ShowTables {
-            namespace: object,
-            pattern,
-        },
-        "NAMESPACES" | "SCHEMAS" | "DATABASES" => Statement::ShowNamespaces {
-            parent: object,
-            pattern,
-        },
-        "COLUMNS" => match object {
-            Some(table) => Statement::Describe {
-                table,
-                extended: false,
-            },
-            None => {
-                return Err(Error::invalid(
-                    "SHOW COLUMNS needs a table: SHOW COLUMNS IN t",
-                ));
-            }
-        },
-        other => return Err(unsupported(&format!("SHOW {other}"))),
-    };
-    end(&mut parser)?;
-    Ok(statement)
-}
-
-fn describe(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
-    let mut parser = parser_of(tokens);
-    parser.next_token();
-    if ["NAMESPACE", "SCHEMA", "DATABASE"]
-        .contains(&parser.peek_token().to_string().to_uppercase().as_str())
-        && parser.peek_nth_token(1).token != Token::EOF
-    {
-        parser.next_token();
-        let _ = parser.parse_keyword(Keyword::EXTENDED);
-        let name = parsed(parser.parse_object_name(false))?;
-        end(&mut parser)?;
-        return Ok(Statement::DescribeNamespace(name));
-    }
-    let _ = parser.parse_keyword(Keyword::TABLE);
-    let extended = parser.peek_nth_token(1).token != Token::EOF
-        && parser.peek_nth_token(1).token != Token::Period
-        && (parser.parse_keyword(Keyword::EXTENDED) || parser.parse_keyword(Keyword::FORMATTED));
-    let table = parsed(parser.parse_object_name(true))?;
-    end(&mut parser)?;
-    Ok(Statement::Describe { table, extended })
-}
-
 fn use_namespace(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     let mut parser = parser_of(tokens);
     parser.next_token();
@@ -432,6 +367,28 @@ pub(crate) fn parts(name: &ObjectName) -> Result<Vec<Ident>> {
             }
         })
         .collect()
+}
+
+/// The parts of a table's name that stands in a string.
+///
+/// # Errors
+/// [`InvalidInput`](berglake_format::ErrorKind::InvalidInput) for what is no name.
+pub(crate) fn table_name(text: &str) -> Result<Vec<Ident>> {
+    let read = || {
+        let tokens = tokens::statements(text)?;
+        let mut parser = parser_of(tokens.into_iter().next().unwrap_or_default());
+        let name = parsed(parser.parse_object_name(false))?;
+        end(&mut parser)?;
+        parts(&name)
+    };
+    // Places in the string would say nothing about the statement that it stands in.
+    let mut name = read().map_err(|_: Error| {
+        Error::invalid(format!("{text:?} is no name of a table")).help("write namespace.table")
+    })?;
+    for part in &mut name {
+        part.span = Span::empty();
+    }
+    Ok(name)
 }
 
 /// The plain arguments of a function.

@@ -142,7 +142,7 @@ fn travel(version: &TableVersion) -> Result<Travel> {
 
 /// Whether an expression has a query in it. The tables of such a query would stand among those of the
 /// statement, and be gone from it as soon as the version is taken off the table.
-fn has_query(expr: &Expr) -> bool {
+pub(crate) fn has_query(expr: &Expr) -> bool {
     struct Queries;
 
     impl Visitor for Queries {

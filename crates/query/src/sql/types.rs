@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use berglake_format::{Error, Result};
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -28,6 +29,8 @@ pub(super) struct SqlField {
     pub(super) ty: SqlType,
     pub(super) required: bool,
     pub(super) doc: Option<String>,
+    /// What the column holds where a row says nothing.
+    pub(super) default: Option<Expr>,
 }
 
 /// Whose `TIMESTAMP` it is.
@@ -69,6 +72,8 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<SqlType, ParserError> {
         "timestamp" => return timestamp(parser),
         "timestamp_ntz" => PrimitiveType::Timestamp,
         "timestamp_ltz" | "timestamptz" => PrimitiveType::Timestamptz,
+        "timestamp_ns" => PrimitiveType::TimestampNs,
+        "timestamptz_ns" => PrimitiveType::TimestamptzNs,
         "string" | "text" => PrimitiveType::String,
         "varchar" | "char" | "character" => {
             sizes(parser)?;
@@ -107,6 +112,7 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Result<SqlType, ParserError> {
                     ty,
                     required,
                     doc,
+                    default: None,
                 })
             })?;
             parser.expect_token(&close)?;
@@ -191,6 +197,15 @@ pub(super) fn schema(columns: &[SqlField], timestamps: Timestamps) -> Result<Sch
         .with_fields(fields)
         .build()
         .map_err(|error| Error::invalid("the columns do not make a schema").source_error(error))
+}
+
+/// The Iceberg type, with ids that stand for nothing.
+pub(super) fn provisional(ty: &SqlType, timestamps: Timestamps) -> Type {
+    let mut ids = Ids {
+        last: 0,
+        timestamps,
+    };
+    ids.ty(ty)
 }
 
 struct Ids {
@@ -287,12 +302,15 @@ pub(super) fn columns(parser: &mut Parser<'_>) -> Result<Vec<SqlField>, ParserEr
             ty,
             required: false,
             doc: None,
+            default: None,
         };
         loop {
             if parser.parse_keywords(&[Keyword::NOT, Keyword::NULL]) {
                 field.required = true;
             } else if parser.parse_keyword(Keyword::NULL) {
                 field.required = false;
+            } else if parser.parse_keyword(Keyword::DEFAULT) {
+                field.default = Some(parser.parse_prefix()?);
             } else if let Some(doc) = super::comment(parser)? {
                 field.doc = Some(doc);
             } else {

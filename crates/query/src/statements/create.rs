@@ -10,11 +10,14 @@ use std::sync::Arc;
 use berglake_catalog::{Catalog, NewTable};
 use berglake_format::{Error, ErrorKind, Result, Table, TableIdent};
 use datafusion::dataframe::DataFrame;
+use iceberg::spec::{FormatVersion, NestedField, Schema};
 use tokio::runtime::Handle;
 
 use super::insert::{self, Appended};
+use super::values;
 use crate::output::QueryOutput;
 use crate::session::Session;
+use crate::sql::CreateTable;
 
 /// Letters of a table's name that are kept in the name it has while it is filled.
 const KEPT: usize = 200;
@@ -37,7 +40,7 @@ pub(super) async fn from_query(
     let own = own_name(session, &ident);
     let made = catalog.create_table(NewTable { ident: own, ..new }).await?;
     let mut unfinished = Unfinished::new(catalog, made.clone());
-    let count = match insert::append(session, &made, &ident, rows, &[]).await {
+    let count = match insert::append(session, &made, &ident, rows).await {
         Ok(Appended { rows, table }) => {
             unfinished.table = table;
             rows
@@ -67,6 +70,49 @@ pub(super) async fn from_query(
             Err(error)
         }
     }
+}
+
+/// The schema with the defaults that the statement gives its columns.
+pub(super) async fn with_defaults(
+    session: &Session,
+    statement: &CreateTable,
+    schema: Schema,
+    version: FormatVersion,
+) -> Result<Schema> {
+    let mut defaults = Vec::new();
+    for (name, value) in statement.defaults() {
+        let Some(field) = schema.as_struct().field_by_name(name) else {
+            continue;
+        };
+        if version < FormatVersion::V3 {
+            return Err(
+                Error::invalid("columns have default values from format version 3 on")
+                    .with("name", name)
+                    .help("add TBLPROPERTIES ('format-version' = '3'), or leave the default away"),
+            );
+        }
+        let value = values::constant(session, value, name, &field.field_type).await?;
+        if let Some(value) = values::default(&value, name, &field.field_type)? {
+            defaults.push((field.id, value));
+        }
+    }
+    if defaults.is_empty() {
+        return Ok(schema);
+    }
+    let fields = schema.as_struct().fields().iter().map(|field| {
+        let default = defaults.iter().find(|(id, _)| *id == field.id);
+        match default {
+            Some((_, value)) => Arc::new(
+                NestedField::clone(field)
+                    .with_initial_default(value.clone())
+                    .with_write_default(value.clone()),
+            ),
+            None => field.clone(),
+        }
+    });
+    Ok(Schema::builder()
+        .with_fields(fields.collect::<Vec<_>>())
+        .build()?)
 }
 
 fn exists(ident: &TableIdent) -> Error {

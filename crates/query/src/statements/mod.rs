@@ -1,10 +1,17 @@
 //! Statements that are not queries.
 
+mod alter;
+mod call;
+mod columns;
 mod create;
 mod insert;
 mod show;
+mod show_create;
+mod values;
 
 use berglake_catalog::NewTable;
+use berglake_format::commit::{Applied, Operation, Transaction};
+use berglake_format::properties::retry_policy;
 use berglake_format::schema::from_arrow;
 use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, NamespaceIdent, Result, Table};
@@ -35,11 +42,9 @@ pub(crate) async fn run(session: &Session, statement: Statement) -> Result<Query
             if_exists,
             purge,
         } => drop_table(session, &name, if_exists, purge).await,
-        Statement::Insert {
-            table,
-            columns,
-            source,
-        } => insert::run(session, &table, &columns, source).await,
+        Statement::AlterTable(alter) => alter::run(session, *alter).await,
+        Statement::Insert(statement) => insert::run(session, *statement).await,
+        Statement::Call(statement) => call::run(session, &statement).await,
         Statement::ShowTables { namespace, pattern } => {
             show::tables(session, namespace.as_ref(), pattern.as_deref()).await
         }
@@ -48,6 +53,10 @@ pub(crate) async fn run(session: &Session, statement: Statement) -> Result<Query
         }
         Statement::Describe { table, extended } => show::describe(session, &table, extended).await,
         Statement::DescribeNamespace(name) => show::describe_namespace(session, &name).await,
+        Statement::ShowCreateTable(table) => show_create::run(session, &table).await,
+        Statement::ShowProperties { table, key } => {
+            show::properties(session, &table, key.as_deref()).await
+        }
         Statement::Query(_)
         | Statement::Explain { .. }
         | Statement::Set { .. }
@@ -120,8 +129,10 @@ async fn create_table(session: &Session, mut statement: CreateTable) -> Result<Q
         }
         (None, None) => return Err(Error::invalid("a table needs columns")),
     };
+    let schema = create::with_defaults(session, &statement, schema, format_version).await?;
     let new = NewTable {
         partition_spec: statement.partition_spec(&schema)?,
+        sort_order: statement.sort_order(&schema)?,
         location: statement
             .location
             .as_deref()
@@ -160,6 +171,21 @@ async fn drop_table(
     Ok(QueryOutput::nothing())
 }
 
+/// Commits an operation on a table, and gives the table as it stands then.
+pub(crate) async fn commit(
+    session: &Session,
+    table: &Table,
+    operation: impl Operation,
+) -> Result<Table> {
+    let applied = Transaction::new(session.engine().catalog().as_ref())
+        .retry(retry_policy(table.metadata())?)
+        .step(table.ident().clone(), operation)
+        .commit()
+        .await?;
+    let table = applied.first().map_or(table, Applied::table);
+    Ok(table.clone())
+}
+
 /// The namespace that a name stands for in this session.
 async fn find_namespace(session: &Session, name: &ObjectName) -> Result<NamespaceIdent> {
     let settings = session.settings();
@@ -184,7 +210,7 @@ fn unless<T>(tolerated: bool, kind: ErrorKind, result: Result<T>) -> Result<Opti
 
 /// A pipeline's tables are written by the pipeline: rows from elsewhere would be lost at its next full
 /// refresh, or counted twice.
-fn may_write(table: &Table, forced: bool) -> Result<()> {
+pub(crate) fn may_write(table: &Table, forced: bool) -> Result<()> {
     match table.metadata().properties().get(OWNER) {
         Some(pipeline) if !forced => Err(Error::invalid(format!(
             "the table is written by the pipeline {pipeline:?}"

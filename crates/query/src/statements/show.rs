@@ -1,14 +1,17 @@
 //! `SHOW` and `DESCRIBE`.
 
+use std::collections::BTreeMap;
+
 use arrow::array::StringArray;
 use arrow::compute::ilike;
-use berglake_format::{Error, NamespaceIdent, Result};
+use berglake_format::{Error, NamespaceIdent, Result, Table};
 use datafusion::sql::sqlparser::ast::ObjectName;
-use iceberg::spec::{FormatVersion, Transform};
+use iceberg::spec::{FormatVersion, MAIN_BRANCH, NullOrder, SortDirection, Transform};
 
+use crate::error::advice;
 use crate::output::QueryOutput;
 use crate::session::Session;
-use crate::sql::type_name;
+use crate::sql::{FORMAT_VERSION, type_name};
 
 use super::{find_namespace, find_table};
 
@@ -105,12 +108,32 @@ pub(super) async fn describe(
             ));
         }
     }
+    let order = metadata.default_sort_order();
+    if !order.is_unsorted() {
+        rows.push(row("", "", ""));
+        rows.push(row("# Sort Order", "", ""));
+        for (place, field) in order.fields.iter().enumerate() {
+            let column = schema
+                .name_by_field_id(field.source_id)
+                .unwrap_or("a column that was dropped");
+            let direction = match field.direction {
+                SortDirection::Ascending => "ASC",
+                SortDirection::Descending => "DESC",
+            };
+            let nulls = match field.null_order {
+                NullOrder::First => "NULLS FIRST",
+                NullOrder::Last => "NULLS LAST",
+            };
+            let by = transform(field.transform, column);
+            rows.push(row(
+                &format!("Sort {place}"),
+                &format!("{by} {direction} {nulls}"),
+                "",
+            ));
+        }
+    }
     if extended {
-        let version = match metadata.format_version() {
-            FormatVersion::V1 => "1",
-            FormatVersion::V2 => "2",
-            FormatVersion::V3 => "3",
-        };
+        let version = format_version(&table);
         let snapshot = metadata
             .current_snapshot_id()
             .map_or_else(|| "none".to_string(), |id| id.to_string());
@@ -125,6 +148,16 @@ pub(super) async fn describe(
         rows.push(row("Format Version", version, ""));
         rows.push(row("Table UUID", &metadata.uuid().to_string(), ""));
         rows.push(row("Current Snapshot", &snapshot, ""));
+        for (name, reference) in table.refs()? {
+            if name != MAIN_BRANCH {
+                let kind = if reference.is_branch() {
+                    "Branch"
+                } else {
+                    "Tag"
+                };
+                rows.push(row(kind, &name, &reference.snapshot_id.to_string()));
+            }
+        }
         let mut properties: Vec<_> = metadata
             .properties()
             .iter()
@@ -138,7 +171,56 @@ pub(super) async fn describe(
     QueryOutput::texts(&["col_name", "data_type", "comment"], &rows)
 }
 
-fn transform(transform: Transform, column: &str) -> String {
+/// The format version as it stands in properties.
+pub(super) fn format_version(table: &Table) -> &'static str {
+    match table.metadata().format_version() {
+        FormatVersion::V1 => "1",
+        FormatVersion::V2 => "2",
+        FormatVersion::V3 => "3",
+    }
+}
+
+/// The properties of a table, and what Spark shows among them.
+pub(super) async fn properties(
+    session: &Session,
+    name: &ObjectName,
+    key: Option<&str>,
+) -> Result<QueryOutput> {
+    let table = find_table(session, name).await?;
+    let metadata = table.metadata();
+    let mut all: BTreeMap<&str, String> = metadata
+        .properties()
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.clone()))
+        .collect();
+    let snapshot = metadata
+        .current_snapshot_id()
+        .map_or_else(|| "none".to_string(), |id| id.to_string());
+    all.insert("current-snapshot-id", snapshot);
+    all.insert("format", "iceberg/parquet".to_string());
+    all.insert(FORMAT_VERSION, format_version(&table).to_string());
+    let rows: Vec<Vec<String>> = match key {
+        None => all
+            .into_iter()
+            .map(|(key, value)| vec![key.to_string(), value])
+            .collect(),
+        Some(key) => match all.remove(key) {
+            Some(value) => vec![vec![key.to_string(), value]],
+            None => {
+                let known: Vec<&str> = all.keys().copied().collect();
+                let error = Error::not_found(format!("the table has no property {key:?}"))
+                    .with("table", table.ident());
+                return Err(match advice(key, &known, "properties are") {
+                    Some(advice) => error.help(advice),
+                    None => error,
+                });
+            }
+        },
+    };
+    QueryOutput::texts(&["key", "value"], &rows)
+}
+
+pub(super) fn transform(transform: Transform, column: &str) -> String {
     match transform {
         Transform::Identity => column.to_string(),
         Transform::Year => format!("years({column})"),

@@ -36,6 +36,7 @@ use iceberg::spec::{NestedField, PrimitiveType, SchemaRef, Type};
 use self::columns::ByFieldId;
 use self::readers::Readers;
 use self::source::{IcebergSource, Shared, TaskFile};
+pub(crate) use self::values::scalar;
 use crate::error::to_datafusion;
 
 /// A table of the lakehouse as a table of DataFusion. It never changes: rows that others commit

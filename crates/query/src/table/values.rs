@@ -5,7 +5,7 @@ use datafusion::common::ScalarValue;
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType};
 
 /// A value in the Arrow type of its column; nothing for what has no such form.
-pub(super) fn scalar(
+pub(crate) fn scalar(
     value: &PrimitiveLiteral,
     from: &PrimitiveType,
     to: &DataType,

@@ -11,6 +11,7 @@ mod messages;
 mod model;
 mod providers;
 mod slt;
+mod statements;
 mod support;
 mod traps;
 mod travel;

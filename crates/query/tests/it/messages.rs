@@ -11,7 +11,7 @@ async fn errors_name_the_place_and_the_remedy() {
     insta::assert_snapshot!(lake.error("SELECT *\nFROM movies").await, @r#"there is no table "movies" (line: 2, column: 6); tables are: default.films"#);
     insta::assert_snapshot!(lake.error("SELECT *\nFORM films").await, @r#"the SQL does not parse: Expected: the end of the statement, found: FORM (line: 2, column: 1)"#);
     insta::assert_snapshot!(lake.error("SELECT * FROM films WHERE title = 'open").await, @r#"the SQL does not parse: Unterminated string literal (line: 1, column: 35)"#);
-    insta::assert_snapshot!(lake.error("DELETE FROM films").await, @r#"DELETE is not supported by this version; supported are SELECT, INSERT INTO, CREATE and DROP of tables and namespaces, SHOW, DESCRIBE, EXPLAIN, USE and SET"#);
+    insta::assert_snapshot!(lake.error("DELETE FROM films").await, @r#"DELETE is not supported by this version; supported are SELECT, INSERT INTO and INSERT OVERWRITE, CREATE and DROP of tables and namespaces, ALTER TABLE, CALL, SHOW, DESCRIBE, EXPLAIN, USE and SET"#);
     insta::assert_snapshot!(lake.error("SELECT nofunction(title) FROM films").await, @r#"there is no function "nofunction" (line: 1, column: 8)"#);
     insta::assert_snapshot!(lake.error("INSERT INTO films VALUES ('x', 'y')").await, @r#"a value of type Utf8 cannot be stored as int (table: default.films, column: Release Year); CAST it, if that is what is meant"#);
     insta::assert_snapshot!(lake.error("INSERT INTO films (title) VALUES (1), ('x', 2)").await, @r#"Inconsistent data length across values list: got 2 values in row 1 but expected 1"#);
