@@ -117,6 +117,7 @@ def assert_equal(ours: pa.Table, theirs: pa.Table, partitioned: bool) -> None:
 @pytest.mark.parametrize("name", [UPSERTED, EVOLVED])
 def test_rows_equal_those_of_pyiceberg(made: Made, name: str, metadata: str) -> None:
     table = made.table(name)
+    assert table.format_version == made.version
     theirs = getattr(table.inspect, metadata)()
     ours = made.project.sql(f"SELECT * FROM {name}.{metadata}")
     assert_equal(ours, theirs, partitioned=not table.spec().is_unpartitioned())
