@@ -15,15 +15,17 @@ use iceberg::metadata_columns::{
 };
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, FormatVersion,
-    ManifestContentType, ManifestFile, ManifestListWriter, ManifestWriter, ManifestWriterBuilder,
-    NestedFieldRef, Operation, Schema, Snapshot, SnapshotReference, SnapshotRetention, Struct,
-    Summary, TableMetadata, TableMetadataBuilder, Transform, UnboundPartitionSpec,
+    ManifestContentType, ManifestEntry, ManifestFile, ManifestListWriter, ManifestWriter,
+    ManifestWriterBuilder, NestedFieldRef, Operation, Schema, Snapshot, SnapshotReference,
+    SnapshotRetention, Struct, Summary, TableMetadata, TableMetadataBuilder, Transform,
+    UnboundPartitionSpec,
 };
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::file::properties::WriterProperties;
 use roaring::RoaringTreemap;
 
 use crate::schema::{field_id, to_arrow};
+use crate::snapshot::manifests::load_entries;
 use crate::storage::{Location, Storage};
 use crate::{Environment, Table, TableIdent};
 
@@ -228,6 +230,13 @@ impl Fixture {
 
     /// Commits a snapshot on the head of `main` that adds these files to it.
     pub(crate) async fn commit(&mut self, operation: Operation, added: Vec<Added>) -> i64 {
+        let mut manifests = self.added(added).await;
+        manifests.extend(self.manifests().await);
+        self.commit_manifests(operation, manifests).await
+    }
+
+    /// Manifests of files that the next snapshot adds.
+    async fn added(&mut self, added: Vec<Added>) -> Vec<ManifestFile> {
         let id = self.next_id;
         let mut manifests = Vec::new();
         for content in [ManifestContentType::Data, ManifestContentType::Deletes] {
@@ -250,7 +259,59 @@ impl Fixture {
                 manifests.push(writer.write_manifest_file().await.unwrap());
             }
         }
-        manifests.extend(self.manifests().await);
+        manifests
+    }
+
+    /// Commits a snapshot that adds these files and no longer has those. `merge` says whether manifests
+    /// of one kind become one, also where nothing in them is removed.
+    pub(crate) async fn exchange(
+        &mut self,
+        operation: Operation,
+        added: Vec<Added>,
+        removed: &[DataFile],
+        merge: bool,
+    ) -> i64 {
+        let id = self.next_id;
+        let place = |file: &DataFile| (file.file_path().to_string(), file.content_offset());
+        let removed: Vec<_> = removed.iter().map(place).collect();
+        let gone = |file: &DataFile| removed.contains(&place(file));
+        let io = self.storage.file_io();
+        let mut manifests = self.added(added).await;
+        let mut groups: Vec<(ManifestFile, Vec<Arc<ManifestEntry>>)> = Vec::new();
+        for manifest in self.manifests().await {
+            let mut live = load_entries(&io, &manifest).await.unwrap();
+            live.retain(|entry| entry.is_alive());
+            if !merge && !live.iter().any(|entry| gone(&entry.data_file)) {
+                manifests.push(manifest);
+                continue;
+            }
+            let kind = |m: &ManifestFile| (m.partition_spec_id, m.content);
+            match groups
+                .iter_mut()
+                .find(|(m, _)| merge && kind(m) == kind(&manifest))
+            {
+                Some((_, entries)) => entries.extend(live),
+                None => groups.push((manifest, live)),
+            }
+        }
+        for (manifest, entries) in groups {
+            let (spec, content) = (manifest.partition_spec_id, manifest.content);
+            let mut writer = self.manifest_writer(id, spec, content);
+            for entry in entries {
+                let file = entry.data_file.clone();
+                let sequence = entry.sequence_number().unwrap();
+                let of_file = entry.file_sequence_number;
+                if gone(&file) {
+                    writer.add_delete_file(file, sequence, of_file).unwrap();
+                } else {
+                    let snapshot = entry.snapshot_id().unwrap();
+                    writer
+                        .add_existing_file(file, snapshot, sequence, of_file)
+                        .unwrap();
+                }
+            }
+            manifests.push(writer.write_manifest_file().await.unwrap());
+        }
         self.commit_manifests(operation, manifests).await
     }
 

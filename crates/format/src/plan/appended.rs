@@ -52,7 +52,7 @@ pub async fn appended_rows(
 }
 
 /// The snapshots after `from` up to `to`, oldest first.
-fn range(table: &Table, from: Option<i64>, to: i64) -> Result<Vec<SnapshotRef>> {
+pub(crate) fn range(table: &Table, from: Option<i64>, to: i64) -> Result<Vec<SnapshotRef>> {
     let mut snapshots = Vec::new();
     let mut reached = None;
     for snapshot in table.ancestors(Some(to)) {

@@ -1,6 +1,7 @@
 //! What to read of a snapshot: manifests and files pruned by a filter, deletes matched to data files.
 
 mod appended;
+mod changes;
 mod check;
 mod deletes;
 mod select;
@@ -20,6 +21,7 @@ use crate::snapshot::manifests::{load_entries, load_list};
 use crate::{Error, Result, Table, task};
 
 pub use appended::appended_rows;
+pub use changes::{ChangePlan, FileChange, SnapshotChanges, changed_rows};
 pub(crate) use deletes::target_of;
 pub(crate) use select::snapshot;
 

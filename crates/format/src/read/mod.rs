@@ -1,7 +1,9 @@
 //! Reading a plan into Arrow batches, with all deletes applied and columns mapped by field id.
 
+mod changes;
 pub(crate) mod constant;
 pub(crate) mod file;
+mod metadata;
 mod missing;
 pub(crate) mod names;
 mod reshape;
@@ -9,19 +11,23 @@ mod scan;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt};
 use iceberg::metadata_columns::{
-    RESERVED_FIELD_ID_FILE, RESERVED_FIELD_ID_POS, last_updated_sequence_number_field, row_id_field,
+    RESERVED_COL_NAME_PARTITION, RESERVED_COL_NAME_SPEC_ID, last_updated_sequence_number_field,
+    row_id_field,
 };
 use iceberg::spec::NestedFieldRef;
-use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::Result;
 use crate::deletes::DeleteLoader;
 use crate::plan::{ScanPlan, ScanTask};
 
+pub use changes::{
+    CHANGE_ORDINAL_COLUMN, CHANGE_TYPE_COLUMN, COMMIT_SNAPSHOT_ID_COLUMN, ChangeOptions, ChangeType,
+    UpdateImages, change_schema, read_changes,
+};
 pub use missing::{IdentityValues, identity_values, missing_column};
 pub use names::{name_mapping, with_field_ids};
 pub use reshape::{reshape, reshape_to};
@@ -29,6 +35,8 @@ pub use reshape::{reshape, reshape_to};
 use scan::FileScan;
 
 /// How to read.
+///
+/// There is no `_deleted` column: rows that are deleted are not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Rows per batch, at most.
@@ -38,6 +46,11 @@ pub struct ReadOptions {
     /// Adds the columns `_row_id` and `_last_updated_sequence_number` (long, NULL where a row has
     /// none): the row lineage of format version 3.
     pub lineage: bool,
+    /// Adds the columns `_spec_id` (int), the partition spec of a row's data file, and `_partition`,
+    /// the file's partition values: a struct of the partition fields of all specs of the table, in which
+    /// those that the file's spec does not have are NULL. On a table that was never partitioned it has
+    /// no fields, and is NULL as in Java.
+    pub partitions: bool,
     /// Files that are read at the same time. Batches keep the order of the tasks at 1.
     pub concurrency: usize,
 }
@@ -48,6 +61,7 @@ impl Default for ReadOptions {
             batch_size: 8_192,
             positions: false,
             lineage: false,
+            partitions: false,
             concurrency: 1,
         }
     }
@@ -57,6 +71,10 @@ impl Default for ReadOptions {
 pub const FILE_COLUMN: &str = "_file";
 /// Name of the metadata column with a row's position in its data file.
 pub const POS_COLUMN: &str = "_pos";
+/// Name of the metadata column with the id of the partition spec of a row's data file.
+pub const SPEC_ID_COLUMN: &str = RESERVED_COL_NAME_SPEC_ID;
+/// Name of the metadata column with the partition values of a row's data file.
+pub const PARTITION_COLUMN: &str = RESERVED_COL_NAME_PARTITION;
 
 /// The columns of the batches that a plan is read into.
 ///
@@ -64,39 +82,12 @@ pub const POS_COLUMN: &str = "_pos";
 /// [`Unsupported`](crate::ErrorKind::Unsupported) for a type without Arrow form, with the column.
 pub fn schema(plan: &ScanPlan, options: ReadOptions) -> Result<SchemaRef> {
     let columns = crate::schema::to_arrow(&plan.schema)?;
-    if !options.positions && !options.lineage {
+    let own = metadata::fields(&plan.table, options)?;
+    if own.is_empty() {
         return Ok(columns);
     }
-    let metadata_column = |name: &str, ty, id: i32, nullable| {
-        let id = [(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string())];
-        Arc::new(Field::new(name, ty, nullable).with_metadata(id.into()))
-    };
-    let mut fields = columns.fields().to_vec();
-    if options.lineage {
-        for field in lineage_fields() {
-            fields.push(metadata_column(
-                &field.name,
-                DataType::Int64,
-                field.id,
-                true,
-            ));
-        }
-    }
-    if options.positions {
-        fields.push(metadata_column(
-            FILE_COLUMN,
-            DataType::Utf8,
-            RESERVED_FIELD_ID_FILE,
-            false,
-        ));
-        fields.push(metadata_column(
-            POS_COLUMN,
-            DataType::Int64,
-            RESERVED_FIELD_ID_POS,
-            false,
-        ));
-    }
-    Ok(Arc::new(Schema::new(fields)))
+    let fields = columns.fields().iter().cloned().chain(own);
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
 /// The fields of row lineage as data files may have them: the row's id, and the sequence number of

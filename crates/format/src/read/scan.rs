@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use iceberg::spec::SchemaRef;
 use tokio::sync::mpsc;
 
 use super::file::{Fallbacks, ParquetFile, Rows, Wanted};
-use super::{ReadOptions, constant, missing, names};
+use super::metadata::MetadataColumns;
+use super::{ReadOptions, missing, names};
 use crate::deletes::{DeleteLoader, selections};
 use crate::plan::{ScanPlan, ScanTask};
 use crate::task::{Owned, failed};
@@ -49,25 +49,7 @@ impl FileScan {
     /// The file's batches. A task of its own decodes them, from the first poll on.
     pub(super) fn start(self) -> BoxStream<'static, Result<RecordBatch>> {
         let path = self.task.file.file_path().to_string();
-        stream::once(async move {
-            let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-            let decoder = Owned::spawn(self.run(sender));
-            let state = (receiver, Some(decoder), path);
-            stream::unfold(state, |(mut receiver, decoder, path)| async move {
-                if let Some(batch) = receiver.recv().await {
-                    return Some((Ok(batch), (receiver, decoder, path)));
-                }
-                // The channel is closed: the decoder is done, has failed or has panicked.
-                let error = match decoder?.await {
-                    Ok(Ok(())) => return None,
-                    Ok(Err(error)) => error,
-                    Err(failure) => failed(&path, failure),
-                };
-                Some((Err(error), (receiver, None, path)))
-            })
-        })
-        .flatten()
-        .boxed()
+        decoded(path, |batches| self.run(batches))
     }
 
     async fn run(self, sender: mpsc::Sender<RecordBatch>) -> Result<()> {
@@ -103,6 +85,7 @@ impl FileScan {
             wanted.extend(equality.columns().cloned());
         }
         let fallbacks = fallbacks(&table, &task)?;
+        let metadata = MetadataColumns::new(&table, &task, options)?;
         let selections = deleted.map(|deleted| selections(&deleted, &file.row_counts()));
         let mut rows = file.rows(&wanted, &fallbacks, selections, options.batch_size)?;
         while let Some(Rows {
@@ -113,13 +96,7 @@ impl FileScan {
             let keys = columns.split_off(read);
             let own = columns.split_off(projected);
             let count = positions.len();
-            if options.lineage {
-                columns.extend(lineage(&task, &own, &positions)?);
-            }
-            if options.positions {
-                columns.push(constant::text(path, count));
-                columns.push(Arc::new(positions));
-            }
+            metadata.add_to(&mut columns, &own, positions)?;
             let batch = batch(&output, columns, count).map_err(|error| error.with("path", path))?;
             let batch = match &equality {
                 Some(equality) => {
@@ -139,31 +116,38 @@ impl FileScan {
     }
 }
 
-/// The lineage of rows: what the file says of a row, else what the row inherits from its file.
-fn lineage(task: &ScanTask, own: &[ArrayRef], positions: &Int64Array) -> Result<[ArrayRef; 2]> {
-    let [ids, updated] = own else {
-        return Err(Error::internal("the columns of row lineage are missing"));
-    };
-    let ids = ids.as_primitive::<Int64Type>();
-    let updated = updated.as_primitive::<Int64Type>();
-    let first = task.file.first_row_id();
-    let inherited = positions
-        .values()
-        .iter()
-        .map(|position| first.and_then(|first| first.checked_add(*position)));
-    let ids: Int64Array = ids
-        .iter()
-        .zip(inherited)
-        .map(|(own, inherited)| own.or(inherited))
-        .collect();
-    let updated: Int64Array = updated
-        .iter()
-        .map(|own| own.or(Some(task.sequence_number)))
-        .collect();
-    Ok([Arc::new(ids), Arc::new(updated)])
+/// What a task of its own decodes, from the first poll on. `run` fills the channel and ends early when
+/// nobody reads any more; `path` names what is read where it panics.
+pub(super) fn decoded<T, F>(
+    path: String,
+    run: impl FnOnce(mpsc::Sender<T>) -> F + Send + 'static,
+) -> BoxStream<'static, Result<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    stream::once(async move {
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let decoder = Owned::spawn(run(sender));
+        let state = (receiver, Some(decoder), path);
+        stream::unfold(state, |(mut receiver, decoder, path)| async move {
+            if let Some(batch) = receiver.recv().await {
+                return Some((Ok(batch), (receiver, decoder, path)));
+            }
+            // The channel is closed: the decoder is done, has failed or has panicked.
+            let error = match decoder?.await {
+                Ok(Ok(())) => return None,
+                Ok(Err(error)) => error,
+                Err(failure) => failed(&path, failure),
+            };
+            Some((Err(error), (receiver, None, path)))
+        })
+    })
+    .flatten()
+    .boxed()
 }
 
-fn batch(
+pub(super) fn batch(
     schema: &arrow::datatypes::SchemaRef,
     columns: Vec<ArrayRef>,
     rows: usize,
@@ -182,7 +166,7 @@ fn kept(batch: RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
 }
 
 /// What fills the columns that the task's data file does not have.
-fn fallbacks(table: &Table, task: &ScanTask) -> Result<Fallbacks> {
+pub(super) fn fallbacks(table: &Table, task: &ScanTask) -> Result<Fallbacks> {
     let partition = missing::identity_values(table.metadata(), task);
     let names = names::name_mapping(table.metadata())
         .map_err(|error| error.with("table", table.ident()))?

@@ -6,13 +6,14 @@ use arrow::array::{
     MapArray, StringArray, StructArray, make_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{Fields, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Field, Fields, Int32Type, Int64Type};
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use iceberg::spec::{
     DataFile, FormatVersion, ListType, Literal, MapType, NestedField, NestedFieldRef, Operation,
     PrimitiveType, Struct, StructType, Transform, Type,
 };
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 
@@ -22,6 +23,7 @@ use crate::fixture::Fixture;
 use crate::plan::{ScanBuilder, SnapshotSelector};
 
 mod damage;
+mod metadata;
 mod missing;
 
 fn long(id: i32, name: &str) -> NestedFieldRef {
