@@ -82,7 +82,7 @@ pub(crate) enum Output {
     /// Comma-separated values with a header line; NULL is an empty field, an empty text is ""
     /// (sql, tables, history).
     Csv,
-    /// JSON: one object (check, config show, info, maintain, plan, run, validate), or one object per
+    /// JSON: one object (check, config show, info, maintain, plan, rollback, run, validate), or one object per
     /// line (history, run --watch, serve, sql, tables, up).
     Json,
     /// An Arrow IPC stream (sql, tables, history).
@@ -224,6 +224,19 @@ Any snapshot_id can be read with SELECT … FROM TABLE FOR VERSION AS OF snapsho
         #[arg(value_name = "TABLE")]
         table: String,
     },
+    /// Bring a table back to one of its earlier snapshots
+    #[command(after_help = "\
+Examples:
+  berglake history silver.movies
+  berglake rollback silver.movies --to-snapshot 3051729675574597004
+  berglake rollback silver.movies --to-timestamp '2026-01-31 12:00:00'
+
+Says what was current and what is. Nothing is deleted: the later snapshots stay until they expire, and
+CALL system.set_current_snapshot in SQL brings one of them back. A snapshot that is no ancestor of the
+current one is refused. A flow whose rows are gone stops at its next run and asks whether to read them
+again: berglake run --resume replay|skip.
+JSON: {table, previous: {snapshot_id, committed_at}, current: {snapshot_id, committed_at}}.")]
+    Rollback(RollbackArguments),
     /// Show sizes, rows and snapshots of all tables, or of one
     #[command(after_help = "\
 Examples:
@@ -342,6 +355,21 @@ Examples:
         #[arg(long)]
         origin: bool,
     },
+}
+
+/// Which table, and where to.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("to").required(true))]
+pub(crate) struct RollbackArguments {
+    /// The table, as NAMESPACE.TABLE
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// To this snapshot, an ancestor of the current one
+    #[arg(long, value_name = "ID", group = "to")]
+    pub(crate) to_snapshot: Option<i64>,
+    /// To what was current before this time, in UTC unless it names a zone
+    #[arg(long, value_name = "TIME", group = "to")]
+    pub(crate) to_timestamp: Option<String>,
 }
 
 /// Which flows, and how.

@@ -102,6 +102,9 @@ fn dispatch(runtime: &Runtime, arguments: &Arguments) -> Outcome {
         Command::History { table } => {
             until_interrupted(runtime, commands::history::run(global, table))
         }
+        Command::Rollback(rollback) => {
+            until_interrupted(runtime, commands::rollback::run(global, rollback))
+        }
         Command::Info { table } => {
             until_interrupted(runtime, commands::info::run(global, table.as_deref()))
         }

@@ -8,6 +8,7 @@ pub(crate) mod info;
 pub(crate) mod init;
 pub(crate) mod maintain;
 pub(crate) mod plan;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod sql;

@@ -361,6 +361,7 @@ fn help_shows_examples_and_exit_codes() {
         "sql",
         "tables",
         "history",
+        "rollback",
         "info",
         "completions",
     ] {

@@ -19,6 +19,7 @@ mod kill;
 mod killed_services;
 mod maintain;
 mod prompt;
+mod rollback;
 mod support;
 mod telemetry;
 mod up;
