@@ -13,20 +13,25 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod avro;
 pub mod commit;
 pub mod deletes;
 mod environment;
 mod error;
 pub mod evaluate;
+pub mod evolve;
 pub mod failpoint;
 #[cfg(test)]
 mod fixture;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 pub mod partition;
 pub mod plan;
 pub mod properties;
 pub mod reach;
 pub mod read;
+pub mod recover;
 pub mod rewrite;
 pub mod schema;
 mod secret;

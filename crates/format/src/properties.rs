@@ -30,6 +30,10 @@ const BLOOM_FPP: &str = "write.parquet.bloom-filter-fpp.column.";
 const METRICS_DEFAULT: &str = "write.metadata.metrics.default";
 const METRICS_COLUMN: &str = "write.metadata.metrics.column.";
 const METRICS_INFERRED: &str = "write.metadata.metrics.max-inferred-column-defaults";
+const MANIFEST_MERGE: &str = "commit.manifest-merge.enabled";
+const MANIFEST_TARGET_SIZE: &str = "commit.manifest.target-size-bytes";
+const MANIFEST_MIN_COUNT: &str = "commit.manifest.min-count-to-merge";
+const SUMMARY_PARTITIONS: &str = "write.summary.partition-limit";
 
 const CODECS: &str = "zstd, snappy, gzip, lz4, brotli, uncompressed";
 const MIB: u64 = 1 << 20;
@@ -319,12 +323,84 @@ impl HistoryProperties {
     }
 }
 
+/// How the manifests of a table are kept: `commit.manifest.*`, and what summaries say of partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ManifestProperties {
+    /// `commit.manifest-merge.enabled`; true. Whether commits merge the manifests of older ones.
+    pub merge: bool,
+    /// `commit.manifest.target-size-bytes`; 8 MiB.
+    pub target_size: u64,
+    /// `commit.manifest.min-count-to-merge`; 100. So many small manifests pile up before they are
+    /// merged.
+    pub min_count_to_merge: usize,
+    /// `write.summary.partition-limit`; 0. A snapshot that changes no more partitions than this says in
+    /// its summary what it changed in each.
+    pub summary_partition_limit: usize,
+}
+
+impl Default for ManifestProperties {
+    fn default() -> Self {
+        Self {
+            merge: true,
+            target_size: 8 * MIB,
+            min_count_to_merge: 100,
+            summary_partition_limit: 0,
+        }
+    }
+}
+
+impl ManifestProperties {
+    /// The settings of a table.
+    ///
+    /// # Errors
+    /// As [`WriteProperties::of`].
+    pub fn of(metadata: &TableMetadata) -> Result<Self> {
+        Self::parse(metadata.properties())
+    }
+
+    /// The settings in these properties.
+    ///
+    /// # Errors
+    /// As [`WriteProperties::of`].
+    pub fn parse(properties: &HashMap<String, String>) -> Result<Self> {
+        let defaults = Self::default();
+        Ok(Self {
+            merge: match properties.get(MANIFEST_MERGE) {
+                Some(value) => boolean(MANIFEST_MERGE, value)?,
+                None => defaults.merge,
+            },
+            target_size: positive(properties, MANIFEST_TARGET_SIZE, defaults.target_size)?,
+            min_count_to_merge: positive(
+                properties,
+                MANIFEST_MIN_COUNT,
+                defaults.min_count_to_merge,
+            )?,
+            summary_partition_limit: number(
+                properties,
+                SUMMARY_PARTITIONS,
+                defaults.summary_partition_limit,
+            )?,
+        })
+    }
+}
+
 /// `commit.retry.*` and `commit.status-check.total-timeout-ms` of a table as a retry policy.
 ///
 /// # Errors
 /// As [`WriteProperties::of`].
 pub fn retry_policy(metadata: &TableMetadata) -> Result<RetryPolicy> {
     parse_retry_policy(metadata.properties())
+}
+
+/// Checks the values of all properties that this crate reads.
+///
+/// # Errors
+/// As [`WriteProperties::of`].
+pub(crate) fn validate(properties: &HashMap<String, String>) -> Result<()> {
+    WriteProperties::parse(properties)?;
+    HistoryProperties::parse(properties)?;
+    parse_retry_policy(properties)?;
+    Ok(())
 }
 
 fn parse_retry_policy(properties: &HashMap<String, String>) -> Result<RetryPolicy> {
@@ -549,6 +625,36 @@ mod tests {
             let error = WriteProperties::parse(&map(&[(key, value)])).unwrap_err();
             let text = error.to_string();
             assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+            for part in [key, value, allowed] {
+                assert!(text.contains(part), "{text} lacks {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_manifests_comes_from_the_table() {
+        let of = |pairs: &[(&str, &str)]| ManifestProperties::parse(&map(pairs));
+        assert_eq!(of(&[]).unwrap(), ManifestProperties::default());
+        let properties = of(&[
+            (MANIFEST_MERGE, "False"),
+            (MANIFEST_TARGET_SIZE, "1000"),
+            (MANIFEST_MIN_COUNT, "3"),
+            (SUMMARY_PARTITIONS, "10"),
+        ]);
+        let expected = ManifestProperties {
+            merge: false,
+            target_size: 1_000,
+            min_count_to_merge: 3,
+            summary_partition_limit: 10,
+        };
+        assert_eq!(properties.unwrap(), expected);
+        for (key, value, allowed) in [
+            (MANIFEST_MERGE, "no", "true, false"),
+            (MANIFEST_TARGET_SIZE, "8MB", "1 or more"),
+            (MANIFEST_MIN_COUNT, "0", "1 or more"),
+            (SUMMARY_PARTITIONS, "-1", "0 or more"),
+        ] {
+            let text = of(&[(key, value)]).unwrap_err().to_string();
             for part in [key, value, allowed] {
                 assert!(text.contains(part), "{text} lacks {part}");
             }

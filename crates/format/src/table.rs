@@ -1,10 +1,12 @@
 //! A table as it was loaded: its name, its metadata at one moment, and the storage to read it with.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use iceberg::TableIdent;
-use iceberg::spec::{SchemaRef, SnapshotRef, SnapshotReference, TableMetadata};
+use iceberg::spec::{
+    MAIN_BRANCH, SchemaRef, SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata,
+};
 
 use crate::plan::ScanBuilder;
 use crate::storage::{Location, Storage};
@@ -19,6 +21,8 @@ pub struct Table {
     metadata_location: String,
     storage: Storage,
     environment: Environment,
+    /// The refs, once somebody has asked for them.
+    refs: Arc<OnceLock<BTreeMap<String, SnapshotReference>>>,
 }
 
 impl Table {
@@ -36,6 +40,7 @@ impl Table {
             metadata_location: metadata_location.into(),
             storage,
             environment,
+            refs: Arc::default(),
         }
     }
 
@@ -131,6 +136,40 @@ impl Table {
         self.metadata.current_snapshot()
     }
 
+    /// The head of this branch, of `main` where none is named. `main` is there even before its first
+    /// snapshot.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such branch,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is a tag, which never moves.
+    pub fn head(&self, branch: Option<&str>) -> Result<Option<&SnapshotRef>> {
+        let name = match branch {
+            None | Some(MAIN_BRANCH) => return Ok(self.current_snapshot()),
+            Some(name) => name,
+        };
+        match self.known_refs()?.get(name) {
+            Some(reference) if reference.is_branch() => {
+                self.snapshot(reference.snapshot_id).map(Some)
+            }
+            Some(_) => Err(Error::invalid("a tag stays where it is, only branches are written to")
+                .with("table", &self.ident)
+                .with("tag", name)),
+            None => Err(Error::not_found("the table has no such branch")
+                .with("table", &self.ident)
+                .with("branch", name)
+                .help("branches are created with ALTER TABLE … CREATE BRANCH; see the table's $refs")),
+        }
+    }
+
+    /// The same table with other metadata, as a change that is not committed yet would leave it.
+    pub(crate) fn with_metadata(&self, metadata: TableMetadata) -> Self {
+        Self {
+            metadata: Arc::new(metadata),
+            refs: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// The snapshot with this id.
     ///
     /// # Errors
@@ -162,7 +201,36 @@ impl Table {
     /// # Errors
     /// [`Internal`](crate::ErrorKind::Internal) if the metadata cannot be written as JSON.
     pub fn refs(&self) -> Result<BTreeMap<String, SnapshotReference>> {
-        refs(&self.metadata).map_err(|error| error.with("table", &self.ident))
+        self.known_refs().cloned()
+    }
+
+    /// What is kept of this branch and for how long; nothing is said of one that has no snapshot.
+    ///
+    /// # Errors
+    /// As [`refs`](Self::refs).
+    pub(crate) fn retention(&self, branch: &str) -> Result<SnapshotRetention> {
+        let default = SnapshotRetention::branch(None, None, None);
+        let Some(head) = self.metadata.snapshot_for_ref(branch) else {
+            return Ok(default);
+        };
+        // Every commit asks this, and most branches have the default. The builder knows without a walk
+        // through the history whether a reference would be a change.
+        let reference = SnapshotReference::new(head.snapshot_id(), default.clone());
+        let builder = TableMetadata::clone(&self.metadata).into_builder(None);
+        let set = builder.set_ref(branch, reference).and_then(|b| b.build());
+        if set.is_ok_and(|built| built.changes.is_empty()) {
+            return Ok(default);
+        }
+        let own = self.known_refs()?.get(branch);
+        Ok(own.map_or(default, |own| own.retention.clone()))
+    }
+
+    fn known_refs(&self) -> Result<&BTreeMap<String, SnapshotReference>> {
+        if let Some(known) = self.refs.get() {
+            return Ok(known);
+        }
+        let refs = refs(&self.metadata).map_err(|error| error.with("table", &self.ident))?;
+        Ok(self.refs.get_or_init(|| refs))
     }
 
     /// Starts a scan of this table's head.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use iceberg::TableIdent;
+use iceberg::{TableIdent, TableRequirement};
 use tracing::Instrument;
 
 use super::telemetry::Measured;
@@ -185,13 +185,7 @@ impl<'a> Transaction<'a> {
                     }
                 }
             }
-            let heads = bases
-                .iter()
-                .map(|base| base.metadata().current_snapshot_id());
-            let this = Attempt {
-                planned,
-                heads: heads.collect(),
-            };
+            let this = Attempt { planned };
             let changes: Vec<_> = this
                 .planned
                 .iter()
@@ -339,8 +333,6 @@ fn unresolved(error: Error) -> Error {
 /// The plans of all steps at one try.
 struct Attempt {
     planned: Vec<Option<PlannedChange>>,
-    /// The snapshot of each table on which it was planned.
-    heads: Vec<Option<i64>>,
 }
 
 impl Attempt {
@@ -353,14 +345,19 @@ impl Attempt {
     }
 
     /// Whether it can land no more: it adds a snapshot to a head that is no head any more, and all
-    /// changes are made or none.
+    /// changes are made or none. Were the head to come back, the snapshot's sequence number is taken.
     fn is_overtaken(&self, tables: &[Table]) -> bool {
-        let steps = self.planned.iter().zip(&self.heads).zip(tables);
-        steps.into_iter().any(|((planned, head), table)| {
-            let adds_snapshot = planned
-                .as_ref()
-                .is_some_and(|planned| matches!(planned.mark, Mark::Snapshot(_)));
-            adds_snapshot && table.metadata().current_snapshot_id() != *head
+        let mut steps = self.planned.iter().zip(tables);
+        steps.any(|(planned, table)| {
+            let Some(planned) = planned else {
+                return false;
+            };
+            let moved = |requirement: &TableRequirement| {
+                matches!(requirement, TableRequirement::RefSnapshotIdMatch { .. })
+                    && requirement.check(Some(table.metadata())).is_err()
+            };
+            matches!(planned.mark, Mark::Snapshot(_))
+                && planned.change.requirements.iter().any(moved)
         })
     }
 
@@ -386,7 +383,7 @@ impl Attempt {
                     table: table.clone(),
                     snapshot_id: match planned.mark {
                         Mark::Snapshot(id) => Some(id),
-                        Mark::Removed { .. } => None,
+                        Mark::Removed { .. } | Mark::Metadata(_) => None,
                     },
                 },
                 None => Applied::Unchanged(table.clone()),

@@ -24,8 +24,10 @@
 mod creation;
 mod driver;
 pub mod faults;
+mod made;
 mod memory;
 pub mod metadata_file;
+mod sequence;
 mod stale;
 mod telemetry;
 
@@ -38,6 +40,7 @@ use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
 pub use driver::{Applied, RetryPolicy, Transaction};
 pub use memory::MemoryCommitter;
+pub use sequence::Sequence;
 
 use crate::{Error, Result, Table};
 
@@ -261,11 +264,41 @@ pub struct PlannedChange {
     pub scratch: Vec<String>,
 }
 
+impl PlannedChange {
+    /// A change without a snapshot: of schemas, specs, sort orders, properties or refs. That the table
+    /// is still the same one is required beside `requirements`; the change is recognised by what it
+    /// makes so.
+    pub fn of_metadata(
+        base: &Table,
+        mut requirements: Vec<TableRequirement>,
+        updates: Vec<TableUpdate>,
+    ) -> Self {
+        let uuid = base.metadata().uuid();
+        requirements.insert(0, TableRequirement::UuidMatch { uuid });
+        Self {
+            change: TableChange {
+                ident: base.ident().clone(),
+                requirements,
+                updates: updates.clone(),
+            },
+            mark: Mark::Metadata(updates),
+            scratch: Vec::new(),
+        }
+    }
+}
+
 /// How a commit is found again after its answer was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Mark {
     /// The snapshot that the commit adds.
     Snapshot(i64),
+    /// Updates of schemas, specs, sort orders, properties and refs. The commit is there if all that
+    /// they ask for is so.
+    ///
+    /// Where another commit has changed it again meanwhile, it counts as not found: then the operation
+    /// is planned once more, or the outcome is reported as unknown. It is never taken for certain that
+    /// nothing was changed.
+    Metadata(Vec<TableUpdate>),
     /// What the commit removes. It makes no difference whether it was this commit or another that
     /// removed it, so its absence is mark enough.
     Removed {
@@ -281,6 +314,7 @@ impl Mark {
     pub fn is_in(&self, table: &Table) -> bool {
         match self {
             Self::Snapshot(id) => table.metadata().snapshot_by_id(*id).is_some(),
+            Self::Metadata(updates) => made::holds(updates, table.metadata()),
             Self::Removed { snapshots, refs } => {
                 let metadata = table.metadata();
                 snapshots

@@ -104,7 +104,7 @@ fn stated(snapshot: &Snapshot, key: &str) -> u64 {
 ///
 /// # Errors
 /// [`Corrupt`](crate::ErrorKind::Corrupt) with the manifest's path.
-pub(super) fn entries(
+pub(crate) fn entries(
     metadata: &TableMetadata,
     manifest: &ManifestFile,
     entries: &[Arc<ManifestEntry>],

@@ -66,6 +66,7 @@ impl DeleteIndex {
                 }
                 let delete = Arc::new(DeleteFile {
                     file: file.clone(),
+                    spec_id,
                     sequence_number: sequence_number(manifest, entry)?,
                 });
                 index

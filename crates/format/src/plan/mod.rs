@@ -17,13 +17,16 @@ use iceberg::spec::{
 };
 
 use crate::evaluate::{FileFilter, Matches};
-use crate::snapshot::manifests::{load_entries, load_list};
+use crate::snapshot::manifests::load_list;
+use crate::snapshot::whole::load_any;
 use crate::{Error, Result, Table, task};
 
 pub use appended::appended_rows;
+pub(crate) use appended::range;
 pub use changes::{ChangePlan, FileChange, SnapshotChanges, changed_rows};
+pub(crate) use check::entries as check_entries;
 pub(crate) use deletes::target_of;
-pub(crate) use select::snapshot;
+pub(crate) use select::{instant, snapshot};
 
 use deletes::DeleteIndex;
 
@@ -151,6 +154,8 @@ pub struct ScanPlan {
 pub struct DeleteFile {
     /// The delete file's manifest entry.
     pub file: DataFile,
+    /// The partition spec that it was written with.
+    pub spec_id: i32,
     /// Its data sequence number.
     pub sequence_number: i64,
 }
@@ -332,12 +337,12 @@ pub(crate) async fn load_manifests(
     let io = table.storage().file_io();
     stream::iter(manifests)
         .map(|manifest| {
-            let (io, metadata) = (io.clone(), table.metadata().clone());
+            let (io, table) = (io.clone(), table.clone());
             async move {
                 let path = manifest.manifest_path.clone();
                 task::decode(&path, async move {
-                    let entries = load_entries(&io, &manifest).await?;
-                    check::entries(&metadata, &manifest, &entries)?;
+                    let entries = load_any(&table, &io, &manifest).await?;
+                    check::entries(table.metadata(), &manifest, &entries)?;
                     Ok((manifest, entries))
                 })
                 .await

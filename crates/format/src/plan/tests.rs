@@ -14,6 +14,7 @@ use roaring::RoaringTreemap;
 use super::*;
 use crate::ErrorKind;
 use crate::fixture::{Added, Fixture};
+use crate::snapshot::manifests::load_entries;
 use crate::storage::Location;
 
 mod damage;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, ManifestContentType, ManifestEntry, ManifestFile,
-    ManifestList, ManifestStatus, SnapshotRef, TableMetadata,
+    DataContentType, DataFile, DataFileBuilder, FormatVersion, Manifest, ManifestContentType,
+    ManifestEntry, ManifestFile, ManifestList, ManifestStatus, SnapshotRef, TableMetadata,
 };
 
 use crate::storage::{Location, Storage};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, avro};
 
 /// The manifests of a snapshot, in the order of its manifest list.
 ///
@@ -23,13 +23,74 @@ pub(crate) async fn load_list(
 ) -> Result<Vec<ManifestFile>> {
     let path = snapshot.manifest_list();
     let bytes = storage.read(&Location::parse(path)?).await?;
-    let list =
-        ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(|error| {
+    avro::check(&bytes).map_err(|error| {
+        error
+            .with("path", path)
+            .with("snapshot", snapshot.snapshot_id())
+    })?;
+    let version = metadata.format_version();
+    let list = ManifestList::parse_with_version(&bytes, version)
+        .or_else(|error| {
+            // An upgrade leaves older lists as they are. Those of format version 1 may lack counts that
+            // the later ones must have; their snapshots have no sequence number yet.
+            let is_older = version > FormatVersion::V1 && snapshot.sequence_number() == 0;
+            match ManifestList::parse_with_version(&bytes, FormatVersion::V1) {
+                Ok(list) if is_older => Ok(list),
+                _ => Err(error),
+            }
+        })
+        .map_err(|error| {
             undecodable("the manifest list cannot be read", error)
                 .with("path", path)
                 .with("snapshot", snapshot.snapshot_id())
         })?;
-    Ok(list.consume_entries().into_iter().collect())
+    let mut manifests: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
+    if version > FormatVersion::V1 {
+        for manifest in manifests
+            .iter_mut()
+            .filter(|manifest| lacks_counts(manifest))
+        {
+            count(&storage.file_io(), manifest).await?;
+        }
+    }
+    Ok(manifests)
+}
+
+fn lacks_counts(manifest: &ManifestFile) -> bool {
+    let files = [
+        manifest.added_files_count,
+        manifest.existing_files_count,
+        manifest.deleted_files_count,
+    ];
+    let rows = [
+        manifest.added_rows_count,
+        manifest.existing_rows_count,
+        manifest.deleted_rows_count,
+    ];
+    files.iter().any(Option::is_none) || rows.iter().any(Option::is_none)
+}
+
+/// Counts what a manifest of format version 1 was listed without. Lists of later versions must have it.
+async fn count(io: &FileIO, manifest: &mut ManifestFile) -> Result<()> {
+    let (mut files, mut rows) = ([0_u32; 3], [0_u64; 3]);
+    for entry in load_entries(io, manifest).await? {
+        let at = match entry.status() {
+            ManifestStatus::Added => 0,
+            ManifestStatus::Existing => 1,
+            ManifestStatus::Deleted => 2,
+        };
+        files[at] += 1;
+        rows[at] = rows[at].saturating_add(entry.record_count());
+    }
+    let [added, existing, deleted] = files;
+    manifest.added_files_count.get_or_insert(added);
+    manifest.existing_files_count.get_or_insert(existing);
+    manifest.deleted_files_count.get_or_insert(deleted);
+    let [added, existing, deleted] = rows;
+    manifest.added_rows_count.get_or_insert(added);
+    manifest.existing_rows_count.get_or_insert(existing);
+    manifest.deleted_rows_count.get_or_insert(deleted);
+    Ok(())
 }
 
 /// The entries of a manifest, those of deleted files too. Snapshot ids, sequence numbers and, on V3,
@@ -41,15 +102,38 @@ pub(crate) async fn load_entries(
     io: &FileIO,
     manifest: &ManifestFile,
 ) -> Result<Vec<Arc<ManifestEntry>>> {
-    let loaded = manifest.load_manifest(io).await.map_err(|error| {
+    let unreadable = |error| {
         undecodable("the manifest cannot be read", error).with("path", &manifest.manifest_path)
-    })?;
-    let (mut entries, _) = loaded.into_parts();
+    };
+    let (mut entries, _) = if manifest.key_metadata.is_some() {
+        let loaded = manifest.load_manifest(io).await.map_err(unreadable)?;
+        loaded.into_parts()
+    } else {
+        let input = io.new_input(&manifest.manifest_path).map_err(unreadable)?;
+        let bytes = input.read().await.map_err(unreadable)?;
+        avro::check(&bytes).map_err(|error| error.with("path", &manifest.manifest_path))?;
+        let (mut entries, metadata) = Manifest::parse_avro(&bytes)
+            .map_err(unreadable)?
+            .into_parts();
+        for entry in &mut entries {
+            inherit(Arc::make_mut(entry), manifest);
+        }
+        (entries, metadata)
+    };
+    inherit_row_ids(manifest, &mut entries)?;
+    Ok(entries)
+}
+
+/// Sets the first row ids that data files inherit from their manifest.
+pub(super) fn inherit_row_ids(
+    manifest: &ManifestFile,
+    entries: &mut [Arc<ManifestEntry>],
+) -> Result<()> {
     let Some(first) = manifest.first_row_id else {
-        return Ok(entries);
+        return Ok(());
     };
     if manifest.content != ManifestContentType::Data {
-        return Ok(entries);
+        return Ok(());
     }
     // Files without a first row id take theirs from the manifest's, in order (specification,
     // "First Row ID Inheritance"); files that have one do not advance the count.
@@ -57,7 +141,7 @@ pub(crate) async fn load_entries(
         Error::corrupt("the manifest's first row id is out of range")
             .with("path", &manifest.manifest_path)
     })?;
-    for entry in &mut entries {
+    for entry in entries {
         let inherits = entry.status != ManifestStatus::Deleted
             && entry.data_file.content_type() == DataContentType::Data
             && entry.data_file.first_row_id().is_none();
@@ -70,11 +154,23 @@ pub(crate) async fn load_entries(
             *entry = Arc::new(copy);
         }
     }
-    Ok(entries)
+    Ok(())
+}
+
+/// Gives an entry what it takes from the manifest list (specification, "Manifest Entry Fields" and
+/// "Sequence Number Inheritance").
+pub(super) fn inherit(entry: &mut ManifestEntry, manifest: &ManifestFile) {
+    entry.snapshot_id.get_or_insert(manifest.added_snapshot_id);
+    // Version 1 has no sequence numbers, and its files are older than all that have one.
+    if entry.status == ManifestStatus::Added || manifest.sequence_number == 0 {
+        let own = manifest.sequence_number;
+        entry.sequence_number.get_or_insert(own);
+        entry.file_sequence_number.get_or_insert(own);
+    }
 }
 
 /// Whatever the decoder calls unexpected is a corrupt file; what the storage said stays.
-fn undecodable(message: &str, error: iceberg::Error) -> Error {
+pub(super) fn undecodable(message: &str, error: iceberg::Error) -> Error {
     let error = Error::from(error);
     match error.kind() {
         ErrorKind::Internal => Error::corrupt(message).source_error(error),

@@ -1,33 +1,53 @@
 //! Producing snapshots: manifests, manifest list, summary, and the operations that use them.
 //!
 //! Each operation is planned against one head: it writes the manifests of the new snapshot and gives
-//! the change that makes it the head of `main`. Sequence numbers of new files are inherited from the
+//! the change that makes it the head of a branch, `main` unless another is named. Sequence numbers of new files are inherited from the
 //! manifest list (specification, "Sequence Number Inheritance"), so manifests survive a retry of the
 //! same plan; a conflict plans anew all the same, because its validations must be repeated.
 
+mod cherry_pick;
+mod delete_files;
 mod expire;
+mod fast_append;
+mod isolation;
 pub(crate) mod manifests;
+mod merge;
 mod producer;
+mod refs;
 mod removals;
+mod replace_partitions;
 mod rewrite;
+mod rewrite_manifests;
+mod since;
 mod summary;
+pub(crate) mod whole;
 
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use iceberg::expr::Predicate;
-use iceberg::spec::FormatVersion;
+use iceberg::spec::{DataContentType, FormatVersion};
 
 use crate::commit::{Operation, PlannedChange};
-use crate::plan::ScanBuilder;
+use crate::plan::{ScanBuilder, SnapshotSelector};
 use crate::write::WrittenFile;
 use crate::{Error, ErrorKind, Result, Table};
 
+pub use cherry_pick::CherryPick;
+pub use delete_files::{DeleteFiles, FilesToDelete, MissingFiles};
 pub use expire::{
     ExpireSnapshots, ExpiredSnapshot, ExpiryPlan, KeptSnapshot, NeededSnapshots, Reason,
     check_collectable,
 };
+pub use fast_append::FastAppend;
+pub use isolation::{Isolated, IsolationLevel};
+pub use refs::{
+    CreateRef, DropRef, Existing, FastForward, RefKind, RefRetention, RollbackTo,
+    RollbackToTimestamp, SetCurrentSnapshot,
+};
+pub use replace_partitions::ReplacePartitions;
 pub use rewrite::RewriteFiles;
+pub use rewrite_manifests::RewriteManifests;
 
 use producer::Producer;
 use removals::Removals;
@@ -65,6 +85,30 @@ pub struct CommitNotes {
     pub summary: BTreeMap<String, String>,
     /// Table properties to set in the same commit.
     pub properties: HashMap<String, String>,
+    /// The branch that the snapshot goes to; `main` where none is named. It must exist.
+    pub branch: Option<String>,
+}
+
+impl CommitNotes {
+    /// Whether there is nothing to say.
+    fn is_empty(&self) -> bool {
+        self.summary.is_empty() && self.properties.is_empty()
+    }
+
+    /// The id of the snapshot that the branch is at.
+    fn head(&self, base: &Table) -> Result<Option<i64>> {
+        let head = base.head(self.branch.as_deref())?;
+        Ok(head.map(|snapshot| snapshot.snapshot_id()))
+    }
+
+    /// A scan of the branch.
+    fn scan<'a>(&self, base: &'a Table) -> ScanBuilder<'a> {
+        let scan = ScanBuilder::new(base);
+        match &self.branch {
+            Some(branch) => scan.snapshot(SnapshotSelector::Ref(branch.clone())),
+            None => scan,
+        }
+    }
 }
 
 /// Adds data files. Conflicts with nothing: after a lost race it is planned anew on the new head.
@@ -97,7 +141,8 @@ pub struct Overwrite {
 ///
 /// Planned against one head with rows looked up at that head: at any other head planning is a
 /// [`Conflict`](ErrorKind::Conflict), and the caller looks the rows up again. Operations that
-/// look rows up implement [`Operation`] themselves and plan a `RowDelta` inside their own `plan`.
+/// look rows up implement [`Operation`] themselves and plan a `RowDelta` inside their own `plan`;
+/// [`Isolated`] lets one be planned at a newer head, where nothing that came in between is in its way.
 #[derive(Debug, Clone, Default)]
 pub struct RowDelta {
     /// The head at which rows were looked up; none for a table without snapshot.
@@ -129,26 +174,7 @@ impl Overwrite {
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a filter that matches a file only partly;
     /// errors of the storage.
     pub async fn plan_as(&self, base: &Table, next: NextSnapshot) -> Result<PlannedChange> {
-        let mut removals = Removals::default();
-        if self.filter == Predicate::AlwaysTrue {
-            removals.everything = true;
-        } else {
-            let plan = ScanBuilder::new(base)
-                .filter(self.filter.clone())
-                .plan()
-                .await?;
-            for task in &plan.tasks {
-                if task.residual != Predicate::AlwaysTrue {
-                    return Err(Error::invalid(
-                        "the filter of an overwrite matches a file only partly",
-                    )
-                    .with("path", task.file.file_path())
-                    .with("filter", &self.filter)
-                    .help("overwrite by whole partitions, or delete the rows first"));
-                }
-                removals.data_file(&task.file, task.spec_id);
-            }
-        }
+        let removals = Removals::matching(base, &self.notes, &self.filter).await?;
         let mut producer = Producer::new(base, next, iceberg::spec::Operation::Overwrite)?;
         producer.add_data(self.files.iter().cloned())?;
         producer.finish(&self.notes, removals).await
@@ -163,7 +189,7 @@ impl RowDelta {
     /// [`InvalidInput`](ErrorKind::InvalidInput) for delete files of another form than the table's
     /// format version demands (invariant 13); errors of the storage.
     pub async fn plan_as(&self, base: &Table, next: NextSnapshot) -> Result<PlannedChange> {
-        let head = base.metadata().current_snapshot_id();
+        let head = self.notes.head(base)?;
         if head != self.base {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -175,9 +201,17 @@ impl RowDelta {
                 self.base.map_or("none".to_string(), |id| id.to_string()),
             ));
         }
+        self.plan_at(base, next).await
+    }
+
+    /// Plans at whatever head there is; that nothing is in the way is the caller's business.
+    async fn plan_at(&self, base: &Table, next: NextSnapshot) -> Result<PlannedChange> {
         let vectors = base.metadata().format_version() >= FormatVersion::V3;
         let mut removals = Removals::default();
         for delete in &self.delete_files {
+            if delete.file.content_type() == DataContentType::EqualityDeletes {
+                continue;
+            }
             let is_vector = delete.file.file_format() == iceberg::spec::DataFileFormat::Puffin;
             if is_vector != vectors {
                 return Err(Error::invalid(

@@ -1,5 +1,6 @@
 //! Writes the manifests and the manifest list of one new snapshot.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -8,26 +9,31 @@ use iceberg::io::FileIO;
 use iceberg::spec::{
     DataContentType, DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry,
     ManifestFile, ManifestListWriter, ManifestWriter, ManifestWriterBuilder, Operation,
-    PartitionSpecRef, Snapshot, SnapshotReference, SnapshotRetention, StructType, Summary,
+    PartitionSpec, PartitionSpecRef, SchemaRef, Snapshot, SnapshotReference, Struct, StructType,
+    Summary,
 };
 use iceberg::{TableRequirement, TableUpdate};
 use uuid::Uuid;
 
 use super::manifests::rebuild;
+use super::merge::merge;
 use super::removals::Removals;
-use super::summary::SummaryBuilder;
+use super::summary::{SummaryBuilder, SummaryContext};
+use super::whole::{Columns, load_whole, renamed};
 use super::{CommitNotes, NextSnapshot};
 use crate::commit::{Mark, PlannedChange, TableChange};
 use crate::partition::widened;
-use crate::plan::{Loaded, load_manifests, manifest_list};
+use crate::plan::{Loaded, manifest_list};
+use crate::properties::ManifestProperties;
 use crate::storage::Location;
-use crate::write::WrittenFile;
+use crate::write::{WrittenFile, check_partitioning, partition_name};
 use crate::{Error, Result, Table, failpoint};
 
 /// Files of one manifest, at most: about 8 MiB of Avro, as other engines target.
 const ENTRIES_PER_MANIFEST: usize = 20_000;
-/// Manifests of the parent that are held in memory at the same time.
+/// Manifests of the parent that are held in memory at the same time, and their bytes.
 const MANIFESTS_HELD: usize = 64;
+const BYTES_HELD: u64 = 64 << 20;
 /// Manifests that are written at the same time.
 const WRITTEN_AT_ONCE: usize = 8;
 
@@ -49,7 +55,7 @@ enum Filtered {
     Empty,
 }
 
-/// Collects the files of one new snapshot of `main` and writes its metadata.
+/// Collects the files of one new snapshot of a branch and writes its metadata.
 pub(super) struct Producer<'a> {
     base: &'a Table,
     next: NextSnapshot,
@@ -61,6 +67,12 @@ pub(super) struct Producer<'a> {
     deletes: BTreeMap<i32, Vec<NewFile>>,
     /// The types of partition values by spec, as the table has them now.
     types: HashMap<i32, Arc<StructType>>,
+    /// Whether the manifests of older snapshots stay as they are, if no file is removed from them.
+    fast: bool,
+    properties: ManifestProperties,
+    columns: Option<Arc<Columns>>,
+    /// The current schema with columns that were dropped, for specs that need these.
+    with_dropped: Option<SchemaRef>,
     summary: SummaryBuilder,
     written: Vec<String>,
 }
@@ -84,9 +96,33 @@ impl<'a> Producer<'a> {
             data: BTreeMap::new(),
             deletes: BTreeMap::new(),
             types: HashMap::new(),
+            fast: false,
+            properties: ManifestProperties::of(base.metadata())
+                .map_err(|error| error.with("table", base.ident()))?,
+            columns: None,
+            with_dropped: None,
             summary: SummaryBuilder::default(),
             written: Vec::new(),
         })
+    }
+
+    /// Leaves the manifests of older snapshots as they are, which makes the commit cheap, and lets them
+    /// pile up.
+    pub(super) fn fast(mut self) -> Self {
+        self.fast = true;
+        self
+    }
+
+    pub(super) fn base(&self) -> &'a Table {
+        self.base
+    }
+
+    pub(super) fn next(&self) -> NextSnapshot {
+        self.next
+    }
+
+    pub(super) fn properties(&self) -> &ManifestProperties {
+        &self.properties
     }
 
     pub(super) fn add_data(&mut self, files: impl IntoIterator<Item = WrittenFile>) -> Result<()> {
@@ -114,7 +150,8 @@ impl<'a> Producer<'a> {
                     .with("path", file.file_path()));
             }
             let file = self.with_types_of_now(file, spec_id)?;
-            self.summary.added(&file, spec_id);
+            let spec = self.spec(spec_id)?;
+            self.summary.added(&file, &spec);
             self.data.entry(spec_id).or_default().push(NewFile {
                 file,
                 sequence_number,
@@ -133,7 +170,8 @@ impl<'a> Producer<'a> {
                     .with("path", file.file_path()));
             }
             let file = self.with_types_of_now(file, spec_id)?;
-            self.summary.added(&file, spec_id);
+            let spec = self.spec(spec_id)?;
+            self.summary.added(&file, &spec);
             self.deletes.entry(spec_id).or_default().push(NewFile {
                 file,
                 sequence_number: None,
@@ -148,23 +186,50 @@ impl<'a> Producer<'a> {
         notes: &CommitNotes,
         removals: Removals,
     ) -> Result<PlannedChange> {
-        let result = self.write(notes, &removals).await;
-        if result.is_err() {
-            // What was written so far belongs to nobody.
-            for path in &self.written {
-                if let Ok(location) = Location::parse(path) {
-                    self.base.storage().delete(&location).await.ok();
-                }
+        let written = async {
+            let mut manifests = self.new_manifests().await?;
+            if let Some(parent) = self.base.head(notes.branch.as_deref())? {
+                let older = manifest_list(self.base, parent).await?;
+                let older = self.without(older, &removals).await?;
+                manifests.extend(match self.fast || !self.properties.merge {
+                    true => older,
+                    false => merge(&mut self, older).await?,
+                });
             }
+            self.snapshot(notes, removals.everything, manifests).await
+        };
+        let result = written.await;
+        if result.is_err() {
+            self.discard().await;
         }
         result
     }
 
-    async fn write(&mut self, notes: &CommitNotes, removals: &Removals) -> Result<PlannedChange> {
-        let base = self.base;
-        let metadata = base.metadata().clone();
-        let parent = metadata.current_snapshot().cloned();
+    /// Writes a list of these manifests, and plans the change. Together they have the files that they
+    /// had at the head of the branch, no more and no less.
+    pub(super) async fn finish_regrouped(
+        mut self,
+        notes: &CommitNotes,
+        manifests: Vec<ManifestFile>,
+    ) -> Result<PlannedChange> {
+        let result = self.snapshot(notes, false, manifests).await;
+        if result.is_err() {
+            self.discard().await;
+        }
+        result
+    }
 
+    /// Deletes what was written so far, which belongs to nobody.
+    pub(super) async fn discard(&self) {
+        for path in &self.written {
+            if let Ok(location) = Location::parse(path) {
+                self.base.storage().delete(&location).await.ok();
+            }
+        }
+    }
+
+    /// The manifests of the files that are added.
+    async fn new_manifests(&mut self) -> Result<Vec<ManifestFile>> {
         let mut manifests = Vec::new();
         for (content, files) in [
             (ManifestContentType::Data, std::mem::take(&mut self.data)),
@@ -182,20 +247,23 @@ impl<'a> Producer<'a> {
                             .add_file(new.file.clone(), new.sequence_number.unwrap_or(-1))
                             .map_err(|error| self.error(error))?;
                     }
-                    manifests.push(
-                        writer
-                            .write_manifest_file()
-                            .await
-                            .map_err(|error| self.error(error))?,
-                    );
+                    manifests.push(self.written(writer).await?);
                 }
             }
         }
-        if let Some(parent) = &parent {
-            let older = manifest_list(base, parent).await?;
-            manifests.extend(self.without(older, removals).await?);
-        }
+        Ok(manifests)
+    }
 
+    /// Writes the manifest list, and plans the change.
+    async fn snapshot(
+        &mut self,
+        notes: &CommitNotes,
+        emptied: bool,
+        manifests: Vec<ManifestFile>,
+    ) -> Result<PlannedChange> {
+        let base = self.base;
+        let metadata = base.metadata().clone();
+        let parent = base.head(notes.branch.as_deref())?.cloned();
         failpoint::hit(failpoint::MANIFESTS_WRITTEN);
         let list = self
             .folder
@@ -207,10 +275,14 @@ impl<'a> Producer<'a> {
         let summary = Summary {
             operation: self.operation.clone(),
             additional_properties: self.summary.build(
-                parent.as_deref(),
-                removals.everything,
-                base.environment(),
-                &notes.summary,
+                &SummaryContext {
+                    parent: parent.as_deref(),
+                    emptied,
+                    environment: base.environment(),
+                    partition_limit: self.properties.summary_partition_limit,
+                    notes: &notes.summary,
+                },
+                |spec_id, values| partition_name(base, spec_id, values).ok(),
             ),
         };
         let builder = Snapshot::builder()
@@ -231,11 +303,13 @@ impl<'a> Producer<'a> {
             Some((first, added)) => builder.with_row_range(first, added).build(),
             None => builder.build(),
         };
+        let branch = notes.branch.as_deref().unwrap_or(MAIN_BRANCH);
         let mut updates = vec![
             TableUpdate::AddSnapshot { snapshot },
             TableUpdate::SetSnapshotRef {
-                ref_name: MAIN_BRANCH.to_string(),
-                reference: self.main_reference()?,
+                ref_name: branch.to_string(),
+                // The branch keeps the retention that it has.
+                reference: SnapshotReference::new(self.next.id, base.retention(branch)?),
             },
         ];
         if !notes.properties.is_empty() {
@@ -251,7 +325,7 @@ impl<'a> Producer<'a> {
                         uuid: metadata.uuid(),
                     },
                     TableRequirement::RefSnapshotIdMatch {
-                        r#ref: MAIN_BRANCH.to_string(),
+                        r#ref: branch.to_string(),
                         snapshot_id: parent.map(|parent| parent.snapshot_id()),
                     },
                 ],
@@ -260,15 +334,6 @@ impl<'a> Producer<'a> {
             mark: Mark::Snapshot(self.next.id),
             scratch: std::mem::take(&mut self.written),
         })
-    }
-
-    /// `main` keeps the retention that it has.
-    fn main_reference(&self) -> Result<SnapshotReference> {
-        let retention = match self.base.refs()?.remove(MAIN_BRANCH) {
-            Some(main) => main.retention,
-            None => SnapshotRetention::branch(None, None, None),
-        };
-        Ok(SnapshotReference::new(self.next.id, retention))
     }
 
     /// These manifests without the removed files, in their order.
@@ -281,7 +346,8 @@ impl<'a> Producer<'a> {
         let (mut kept, mut concerned) = (Vec::with_capacity(manifests.len()), Vec::new());
         for (at, manifest) in manifests.into_iter().enumerate() {
             let is_live = manifest.has_added_files() || manifest.has_existing_files();
-            if !is_live && !removals.none() {
+            let stays_dead = self.fast && removals.none();
+            if !is_live && !stays_dead {
                 // It only records what an earlier snapshot removed.
             } else if removals.concerns(&manifest, &metadata) {
                 concerned.push((at, manifest));
@@ -289,14 +355,14 @@ impl<'a> Producer<'a> {
                 kept.push((at, manifest));
             }
         }
-        for part in concerned.chunks(MANIFESTS_HELD) {
-            let files = part.iter().map(|(_, manifest)| manifest.clone()).collect();
-            let loaded = load_manifests(self.base, files).await?;
+        let (places, files): (Vec<_>, Vec<_>) = concerned.into_iter().unzip();
+        let mut places = places.into_iter();
+        for part in parts(files) {
             let mut writers = Vec::new();
-            for ((at, _), loaded) in part.iter().zip(loaded) {
+            for (at, loaded) in places.by_ref().zip(self.load(part).await?) {
                 match self.filter(loaded, removals)? {
-                    Filtered::Same(manifest) => kept.push((*at, manifest)),
-                    Filtered::Other(writer) => writers.push((*at, writer)),
+                    Filtered::Same(manifest) => kept.push((at, manifest)),
+                    Filtered::Other(writer) => writers.push((at, writer)),
                     Filtered::Empty => {}
                 }
             }
@@ -315,88 +381,164 @@ impl<'a> Producer<'a> {
 
     /// A manifest without the removed files.
     fn filter(&mut self, (manifest, entries): Loaded, removals: &Removals) -> Result<Filtered> {
-        let live: Vec<&Arc<ManifestEntry>> =
-            entries.iter().filter(|entry| entry.is_alive()).collect();
+        let spec_id = manifest.partition_spec_id;
+        let mut live = Vec::with_capacity(entries.len());
+        for entry in entries.iter().filter(|entry| entry.is_alive()) {
+            let file = &entry.data_file;
+            let partition = self.partition_of_now(file.partition(), spec_id)?;
+            live.push((entry, removals.covers(file, &partition, spec_id)));
+        }
         if live.is_empty() {
             return Ok(Filtered::Empty);
         }
-        if !live.iter().any(|entry| removals.covers(entry.data_file())) {
+        if !live.iter().any(|(_, removed)| *removed) {
             return Ok(Filtered::Same(manifest));
         }
-        let spec_id = manifest.partition_spec_id;
+        let spec = self.spec(spec_id)?;
         let mut writer = self.manifest_writer(spec_id, manifest.content)?;
-        for entry in live {
-            let missing = || {
-                Error::corrupt(
-                    "a manifest entry has neither its own nor an inherited sequence number",
-                )
-                .with("path", &manifest.manifest_path)
-            };
-            let sequence = entry.sequence_number().ok_or_else(missing)?;
-            let file_sequence = Some(entry.file_sequence_number.ok_or_else(missing)?);
-            let removed = removals.covers(entry.data_file());
-            let file = self.with_types_of_now(entry.data_file().clone(), spec_id)?;
-            let result = if removed {
-                self.summary.removed(&file, spec_id);
-                writer.add_delete_file(file, sequence, file_sequence)
-            } else {
-                let added_by = entry.snapshot_id().ok_or_else(missing)?;
-                writer.add_existing_file(file, added_by, sequence, file_sequence)
-            };
-            result.map_err(|error| self.error(error))?;
+        for (entry, removed) in live {
+            if !removed {
+                self.keep(&mut writer, &manifest, entry)?;
+                continue;
+            }
+            let numbers = Numbers::of(&manifest, entry)?;
+            let file = self.with_types_of_now(entry.data_file.clone(), spec_id)?;
+            self.summary.removed(&file, &spec);
+            writer
+                .add_delete_file(file, numbers.sequence, Some(numbers.file_sequence))
+                .map_err(|error| self.error(error))?;
         }
         Ok(Filtered::Other(Box::new(writer)))
     }
 
-    fn spec(&self, spec_id: i32) -> Result<&PartitionSpecRef> {
+    /// Writes a live entry of an older manifest as it is: with all that it has inherited, and as one of
+    /// another snapshot.
+    pub(super) fn keep(
+        &mut self,
+        writer: &mut ManifestWriter,
+        manifest: &ManifestFile,
+        entry: &ManifestEntry,
+    ) -> Result<()> {
+        let numbers = Numbers::of(manifest, entry)?;
+        let file = self.with_types_of_now(entry.data_file.clone(), manifest.partition_spec_id)?;
+        writer
+            .add_existing_file(
+                file,
+                numbers.added_by,
+                numbers.sequence,
+                Some(numbers.file_sequence),
+            )
+            .map_err(|error| self.error(error))
+    }
+
+    /// Manifests with all that their entries have, also of columns that were dropped.
+    pub(super) async fn load(&mut self, manifests: Vec<ManifestFile>) -> Result<Vec<Loaded>> {
+        let columns = self.columns();
+        load_whole(self.base, &columns, manifests).await
+    }
+
+    fn columns(&mut self) -> Arc<Columns> {
+        let columns = self
+            .columns
+            .get_or_insert_with(|| Arc::new(Columns::of(self.base.metadata())));
+        columns.clone()
+    }
+
+    /// Writes a manifest.
+    pub(super) async fn written(&self, writer: ManifestWriter) -> Result<ManifestFile> {
+        let written = writer.write_manifest_file().await;
+        written.map_err(|error| self.error(error))
+    }
+
+    fn spec(&self, spec_id: i32) -> Result<PartitionSpecRef> {
         let spec = self.base.metadata().partition_spec_by_id(spec_id);
-        spec.ok_or_else(|| {
+        spec.cloned().ok_or_else(|| {
             Error::corrupt("the table has no such partition spec")
                 .with("table", self.base.ident())
                 .with("spec-id", spec_id)
         })
     }
 
+    /// The schema for manifests of this spec: the current one, and where that lacks a source column of
+    /// the spec, with the columns that were dropped; where a column has taken the name of a partition
+    /// field, without that name. Otherwise nobody could decode the manifest.
+    fn schema_of(&mut self, spec: &PartitionSpec) -> SchemaRef {
+        let current = self.base.schema();
+        let mut sources = spec.fields().iter().map(|field| field.source_id);
+        let whole = if sources.all(|id| current.field_by_id(id).is_some()) {
+            current.clone()
+        } else {
+            let columns = self.columns();
+            let schema = self.with_dropped.get_or_insert_with(|| {
+                let completed = columns.complete(current);
+                completed.map_or_else(|| current.clone(), Arc::new)
+            });
+            schema.clone()
+        };
+        renamed(&whole, spec).map_or(whole, Arc::new)
+    }
+
+    /// Whether manifests of this spec can be written so that they can be read again. They cannot where
+    /// the name of a partition field is none in Avro, or no schema has its source column any more.
+    pub(super) fn can_write(&mut self, spec_id: i32) -> bool {
+        let Ok(spec) = self.spec(spec_id) else {
+            return false;
+        };
+        let schema = self.schema_of(&spec);
+        let fields = spec.fields().iter().cloned();
+        let read_again = PartitionSpec::builder(schema.clone())
+            .with_spec_id(spec_id)
+            .add_unbound_fields(fields.map(|field| field.into_unbound()))
+            .and_then(|builder| builder.build());
+        read_again.is_ok() && check_partitioning(&spec, &schema).is_ok()
+    }
+
     /// The file with its partition values in the types that the manifest writer takes: a column may
     /// have been widened since the file was written, by us or by another engine.
     fn with_types_of_now(&mut self, file: DataFile, spec_id: i32) -> Result<DataFile> {
-        let types = match self.types.get(&spec_id) {
-            Some(types) => types.clone(),
-            None => {
-                let spec = self.spec(spec_id)?;
-                let types = spec.partition_type(self.base.schema());
-                let types = Arc::new(types.map_err(|error| self.error(error))?);
-                self.types.insert(spec_id, types.clone());
-                types
-            }
-        };
-        match widened(file.partition(), &types) {
-            None => Ok(file),
-            Some(partition) => rebuild(&file, spec_id, |file| {
+        match self.partition_of_now(file.partition(), spec_id)? {
+            Cow::Borrowed(_) => Ok(file),
+            Cow::Owned(partition) => rebuild(&file, spec_id, |file| {
                 file.partition(partition);
             }),
         }
     }
 
-    fn manifest_writer(
+    /// Partition values in the types that the fields of the spec have now.
+    pub(super) fn partition_of_now<'p>(
+        &mut self,
+        partition: &'p Struct,
+        spec_id: i32,
+    ) -> Result<Cow<'p, Struct>> {
+        let types = match self.types.get(&spec_id) {
+            Some(types) => types.clone(),
+            None => {
+                let spec = self.spec(spec_id)?;
+                let types = spec.partition_type(&self.schema_of(&spec));
+                let types = Arc::new(types.map_err(|error| self.error(error))?);
+                self.types.insert(spec_id, types.clone());
+                types
+            }
+        };
+        Ok(widened(partition, &types).map_or(Cow::Borrowed(partition), Cow::Owned))
+    }
+
+    pub(super) fn manifest_writer(
         &mut self,
         spec_id: i32,
         content: ManifestContentType,
     ) -> Result<ManifestWriter> {
         let metadata = self.base.metadata();
-        let spec = self.spec(spec_id)?.as_ref().clone();
+        let spec = self.spec(spec_id)?;
+        let schema = self.schema_of(&spec);
         let path = self
             .folder
             .join(&format!("{}-m{}.avro", self.attempt, self.written.len()))
             .to_string();
         let output = self.io.new_output(&path)?;
         self.written.push(path);
-        let builder = ManifestWriterBuilder::new(
-            output,
-            Some(self.next.id),
-            metadata.current_schema().clone(),
-            spec,
-        );
+        let builder =
+            ManifestWriterBuilder::new(output, Some(self.next.id), schema, spec.as_ref().clone());
         Ok(
             match (metadata.format_version() >= FormatVersion::V3, content) {
                 (false, ManifestContentType::Data) => builder.build_v2_data(),
@@ -441,4 +583,45 @@ impl<'a> Producer<'a> {
     fn error(&self, error: iceberg::Error) -> Error {
         Error::from(error).with("table", self.base.ident())
     }
+}
+
+/// The snapshot and the sequence numbers of an entry, its own or inherited.
+struct Numbers {
+    added_by: i64,
+    sequence: i64,
+    file_sequence: i64,
+}
+
+impl Numbers {
+    fn of(manifest: &ManifestFile, entry: &ManifestEntry) -> Result<Self> {
+        let missing = || {
+            Error::corrupt("a manifest entry has neither its own nor an inherited sequence number")
+                .with("path", &manifest.manifest_path)
+        };
+        Ok(Self {
+            added_by: entry.snapshot_id().ok_or_else(missing)?,
+            sequence: entry.sequence_number().ok_or_else(missing)?,
+            file_sequence: entry.file_sequence_number.ok_or_else(missing)?,
+        })
+    }
+}
+
+/// These manifests, in their order, in parts that are held in memory one after the other.
+pub(super) fn parts(manifests: Vec<ManifestFile>) -> Vec<Vec<ManifestFile>> {
+    let mut parts: Vec<Vec<ManifestFile>> = Vec::new();
+    let mut held = 0;
+    for manifest in manifests {
+        let bytes = u64::try_from(manifest.manifest_length).unwrap_or_default();
+        match parts.last_mut() {
+            Some(part) if part.len() < MANIFESTS_HELD && held + bytes <= BYTES_HELD => {
+                held += bytes;
+                part.push(manifest);
+            }
+            _ => {
+                held = bytes;
+                parts.push(vec![manifest]);
+            }
+        }
+    }
+    parts
 }

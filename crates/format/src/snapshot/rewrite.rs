@@ -10,6 +10,7 @@
 //! | a row that was not copied, because it was deleted, is there again | conflict |
 //! | equality deletes that are newer than the copies | apply to the new files by sequence number |
 //! | equality deletes that were applied are gone, or others are as old as them | conflict |
+//! | rows that had no ids when they were copied have some (version 3) | conflict |
 //!
 //! New files have the sequence number of the head that was copied, so that newer equality deletes
 //! apply to them and older ones, which were applied, do not.
@@ -25,7 +26,7 @@ use super::removals::{DeleteKey, Removals, delete_key};
 use super::{CommitNotes, NextSnapshot};
 use crate::commit::{Operation, PlannedChange};
 use crate::deletes::DeleteLoader;
-use crate::plan::{ScanBuilder, ScanPlan, ScanTask};
+use crate::plan::{ScanPlan, ScanTask};
 use crate::rewrite::{CopiedFile, CopiedRows};
 use crate::storage::normalize;
 use crate::write::{DeletedRows, WrittenFile, discard, write_deletes};
@@ -81,7 +82,7 @@ impl RewriteFiles {
                 "the table was upgraded while its files were rewritten",
             ));
         }
-        let head = ScanBuilder::new(base).plan().await?;
+        let head = self.notes.scan(base).plan().await?;
         let tasks = by_path(&head)?;
         let deletes = self.carried(base, &tasks).await?;
         let removals = self.removals(&head, &tasks)?;
@@ -123,7 +124,7 @@ impl RewriteFiles {
             let mut deleted = vec![RoaringTreemap::new(); copy.outputs.len()];
             for input in &copy.inputs {
                 let task = task_of(tasks, input)?;
-                self.check_equality_deletes(copy, input, task)?;
+                self.check_equality_deletes(base, copy, input, task)?;
                 let by_position = loader.positions(task).await?;
                 let by_position = by_position.as_deref().cloned().unwrap_or_default();
                 check_nothing_is_back(input, &by_position)?;
@@ -159,6 +160,7 @@ impl RewriteFiles {
     /// files, all others are newer.
     fn check_equality_deletes(
         &self,
+        base: &Table,
         copy: &CopiedRows,
         input: &CopiedFile,
         task: &ScanTask,
@@ -172,7 +174,8 @@ impl RewriteFiles {
                 applied += 1;
                 continue;
             }
-            let of_all = delete.file.partition().fields().is_empty();
+            let spec = base.metadata().partition_spec_by_id(delete.spec_id);
+            let of_all = spec.is_some_and(|spec| spec.is_unpartitioned());
             if delete.sequence_number <= self.sequence_number
                 || !(of_all || copy.stays_in_partition(input))
             {

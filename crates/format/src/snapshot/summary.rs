@@ -1,9 +1,9 @@
 //! The summary of a snapshot: what it added and removed, and the table's totals after it
 //! (specification, "Snapshot Summary"; the names are those that all engines write).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use iceberg::spec::{DataContentType, DataFile, DataFileFormat, Snapshot, Struct};
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat, PartitionSpec, Snapshot, Struct};
 
 use crate::Environment;
 
@@ -51,43 +51,29 @@ impl Counts {
     }
 }
 
-/// Counts what a snapshot adds and removes.
-#[derive(Debug, Default)]
-pub(super) struct SummaryBuilder {
-    added: Counts,
-    removed: Counts,
-    partitions: BTreeSet<String>,
+/// What a summary is made from beside the files.
+pub(super) struct SummaryContext<'a> {
+    pub(super) parent: Option<&'a Snapshot>,
+    /// Whether everything that was there before is removed.
+    pub(super) emptied: bool,
+    pub(super) environment: &'a Environment,
+    /// Up to how many changed partitions there is a summary of each.
+    pub(super) partition_limit: usize,
+    pub(super) notes: &'a BTreeMap<String, String>,
 }
 
-impl SummaryBuilder {
-    pub(super) fn added(&mut self, file: &DataFile, spec_id: i32) {
-        self.added.count(file);
-        self.touch(file.partition(), spec_id);
-    }
+/// What a snapshot adds and removes, in all or in one partition.
+#[derive(Debug, Default, Clone)]
+struct Changes {
+    added: Counts,
+    removed: Counts,
+}
 
-    pub(super) fn removed(&mut self, file: &DataFile, spec_id: i32) {
-        self.removed.count(file);
-        self.touch(file.partition(), spec_id);
-    }
-
-    fn touch(&mut self, partition: &Struct, spec_id: i32) {
-        if !partition.fields().is_empty() {
-            self.partitions.insert(format!("{spec_id}/{partition:?}"));
-        }
-    }
-
-    /// The summary's entries without the operation. Totals that the parent does not state cannot be
-    /// derived and are left out.
-    pub(super) fn build(
-        &self,
-        parent: Option<&Snapshot>,
-        emptied: bool,
-        environment: &Environment,
-        notes: &BTreeMap<String, String>,
-    ) -> HashMap<String, String> {
-        let mut summary = HashMap::new();
+impl Changes {
+    /// The counts that are not 0, under their names.
+    fn entries(&self) -> Vec<(&'static str, u64)> {
         let (added, removed) = (&self.added, &self.removed);
-        for (key, value) in [
+        let mut entries = vec![
             ("added-data-files", added.data_files),
             ("deleted-data-files", removed.data_files),
             ("added-delete-files", added.delete_files),
@@ -112,12 +98,91 @@ impl SummaryBuilder {
             ("removed-equality-deletes", removed.equality_deletes),
             ("added-files-size", added.size),
             ("removed-files-size", removed.size),
-            ("changed-partition-count", self.partitions.len() as u64),
-        ] {
-            if value > 0 {
-                summary.insert(key.to_string(), value.to_string());
-            }
+        ];
+        entries.retain(|(_, count)| *count > 0);
+        entries
+    }
+}
+
+/// A partition: the spec and the values. All of what is not partitioned is one.
+type Key = Option<(i32, Struct)>;
+
+/// Counts what a snapshot adds and removes.
+#[derive(Debug, Default)]
+pub(super) struct SummaryBuilder {
+    all: Changes,
+    partitions: HashMap<Key, Changes>,
+}
+
+impl SummaryBuilder {
+    pub(super) fn added(&mut self, file: &DataFile, spec: &PartitionSpec) {
+        self.all.added.count(file);
+        self.partition(file, spec).added.count(file);
+    }
+
+    pub(super) fn removed(&mut self, file: &DataFile, spec: &PartitionSpec) {
+        self.all.removed.count(file);
+        self.partition(file, spec).removed.count(file);
+    }
+
+    fn partition(&mut self, file: &DataFile, spec: &PartitionSpec) -> &mut Changes {
+        let key = match spec.is_unpartitioned() {
+            true => None,
+            false => Some((spec.spec_id(), file.partition().clone())),
+        };
+        self.partitions.entry(key).or_default()
+    }
+
+    /// What was changed in each partition, where there are at most so many; `name` gives the name of
+    /// one. As in the Java implementation, a table that is not partitioned has none of this.
+    fn of_partitions(
+        &self,
+        limit: usize,
+        name: impl Fn(i32, &Struct) -> Option<String>,
+    ) -> BTreeMap<String, String> {
+        let mut summaries = BTreeMap::new();
+        if self.partitions.len() > limit {
+            return summaries;
         }
+        for (key, changes) in &self.partitions {
+            let Some((spec_id, values)) = key else {
+                continue;
+            };
+            let Some(name) = name(*spec_id, values) else {
+                continue;
+            };
+            let counts = changes.entries().into_iter();
+            let counts: Vec<_> = counts.map(|(key, n)| format!("{key}={n}")).collect();
+            summaries.insert(format!("partitions.{name}"), counts.join(","));
+        }
+        if !summaries.is_empty() {
+            summaries.insert("partition-summaries-included".into(), "true".into());
+        }
+        summaries
+    }
+
+    /// The summary's entries without the operation. Totals that the parent does not state cannot be
+    /// derived and are left out.
+    ///
+    /// `changed-partition-count` is always there, and counts what is not partitioned as one partition,
+    /// both as in the Java implementation.
+    pub(super) fn build(
+        &self,
+        context: &SummaryContext<'_>,
+        partition_name: impl Fn(i32, &Struct) -> Option<String>,
+    ) -> HashMap<String, String> {
+        let mut summary: HashMap<String, String> = self
+            .all
+            .entries()
+            .into_iter()
+            .map(|(key, count)| (key.to_string(), count.to_string()))
+            .collect();
+        summary.insert(
+            "changed-partition-count".to_string(),
+            self.partitions.len().to_string(),
+        );
+        summary.extend(self.of_partitions(context.partition_limit, partition_name));
+        let Changes { added, removed } = &self.all;
         for (key, plus, minus) in [
             ("total-data-files", added.data_files, removed.data_files),
             (
@@ -138,22 +203,22 @@ impl SummaryBuilder {
             ),
             ("total-files-size", added.size, removed.size),
         ] {
-            let total = match parent {
+            let total = match context.parent {
                 // Everything that was there is removed, so what was added is the total.
-                _ if emptied => Some(plus),
+                _ if context.emptied => Some(plus),
                 None => Some(plus),
                 Some(parent) => parent
                     .summary()
                     .additional_properties
                     .get(key)
                     .and_then(|text| text.parse::<u64>().ok())
-                    .and_then(|before| (before + plus).checked_sub(minus)),
+                    .and_then(|before| before.checked_add(plus)?.checked_sub(minus)),
             };
             if let Some(total) = total {
                 summary.insert(key.to_string(), total.to_string());
             }
         }
-        let identity = environment.identity();
+        let identity = context.environment.identity();
         for (key, value) in [
             ("engine-name", "berglake"),
             ("engine-version", env!("CARGO_PKG_VERSION")),
@@ -163,7 +228,8 @@ impl SummaryBuilder {
             summary.insert(key.to_string(), value.to_string());
         }
         summary.extend(
-            notes
+            context
+                .notes
                 .iter()
                 .map(|(key, value)| (key.clone(), value.clone())),
         );

@@ -15,7 +15,14 @@ use crate::commit::{Applied, Committer, MemoryCommitter, RetryPolicy, Transactio
 use crate::storage::{Location, Storage};
 use crate::{Environment, Identity, ManualClock, SeededIds, TableIdent};
 
+mod interleaved;
+mod isolated;
+mod lake;
+mod lines;
+mod merging;
 mod partitions;
+mod sequences;
+mod whole_files;
 
 fn ident() -> TableIdent {
     TableIdent::from_strs(["db", "t"]).unwrap()
@@ -193,6 +200,7 @@ async fn an_append_without_files_is_a_snapshot_that_carries_its_notes() {
     let notes = CommitNotes {
         summary: [("berglake.progress".to_string(), "7".to_string())].into(),
         properties: [("p".to_string(), "q".to_string())].into(),
+        branch: None,
     };
     let applied = apply(
         &*committer,

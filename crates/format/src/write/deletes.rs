@@ -182,7 +182,7 @@ async fn position_delete(
     })
 }
 
-fn undescribed(error: iceberg::spec::DataFileBuilderError) -> Error {
+pub(super) fn undescribed(error: iceberg::spec::DataFileBuilderError) -> Error {
     Error::internal("a delete file cannot be described").source_error(error)
 }
 
@@ -204,26 +204,8 @@ fn encode(
         default: Some(MetricsMode::Full),
         ..MetricsProperties::default()
     };
-    let leaves = metrics::leaves(&schema, &whole);
-    let parquet = file::parquet_schema(&arrow)?;
-    let settings = WriteProperties {
-        bloom_filter_columns: Vec::new(),
-        ..properties.clone()
-    };
-    let footer = vec![KeyValue::new(
-        "delete-type".to_string(),
-        "position".to_string(),
-    )];
-    let compression = properties.delete_compression;
-    let settings =
-        file::parquet_properties(&schema, &leaves, &parquet, &settings, compression, footer);
-    let options = ArrowWriterOptions::new()
-        .with_properties(settings)
-        .with_skip_arrow_metadata(true)
-        .with_parquet_schema(parquet);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), arrow.clone(), options)?;
     let mut rest = positions.iter();
-    loop {
+    let batches = std::iter::from_fn(|| {
         let chunk = rest
             .by_ref()
             .take(ROWS)
@@ -231,20 +213,55 @@ fn encode(
                 i64::try_from(position)
                     .map_err(|_| Error::invalid("a position to delete is past 2^63"))
             })
-            .collect::<Result<Vec<_>>>()?;
-        if chunk.is_empty() {
-            break;
+            .collect::<Result<Vec<_>>>();
+        match chunk {
+            Ok(chunk) if chunk.is_empty() => None,
+            Ok(chunk) => {
+                let paths = std::iter::repeat_n(path, chunk.len());
+                let paths: ArrayRef = Arc::new(StringArray::from_iter_values(paths));
+                let columns = vec![paths, Arc::new(Int64Array::from(chunk)) as ArrayRef];
+                Some(RecordBatch::try_new(arrow.clone(), columns).map_err(Error::from))
+            }
+            Err(error) => Some(Err(error)),
         }
-        let paths: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
-            path,
-            chunk.len(),
-        )));
-        let columns = vec![paths, Arc::new(Int64Array::from(chunk)) as ArrayRef];
-        writer.write(&RecordBatch::try_new(arrow.clone(), columns)?)?;
+    });
+    let footer = vec![KeyValue::new(
+        "delete-type".to_string(),
+        "position".to_string(),
+    )];
+    parquet(&schema, &whole, properties, footer, batches)
+}
+
+/// A delete file of these rows as bytes, with its metrics.
+pub(super) fn parquet(
+    schema: &Schema,
+    metrics: &MetricsProperties,
+    properties: &WriteProperties,
+    footer: Vec<KeyValue>,
+    batches: impl Iterator<Item = Result<RecordBatch>>,
+) -> Result<(Bytes, metrics::Metrics)> {
+    let arrow = crate::schema::to_arrow(schema)?;
+    let leaves = metrics::leaves(schema, metrics);
+    let parquet = file::parquet_schema(&arrow)?;
+    let settings = WriteProperties {
+        bloom_filter_columns: Vec::new(),
+        ..properties.clone()
+    };
+    let compression = properties.delete_compression;
+    let settings =
+        file::parquet_properties(schema, &leaves, &parquet, &settings, compression, footer);
+    let options = ArrowWriterOptions::new()
+        .with_properties(settings)
+        .with_skip_arrow_metadata(true)
+        .with_parquet_schema(parquet);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), arrow, options)?;
+    for batch in batches {
+        writer.write(&batch?)?;
     }
     let footer = writer.finish()?;
     let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
-    let metrics = metrics::of_file(&leaves, &footer, &[0; 2])?;
+    // NaN is counted for data only; no delete file has columns of floats.
+    let metrics = metrics::of_file(&leaves, &footer, &vec![0; leaves.len()])?;
     Ok((bytes, metrics))
 }
 

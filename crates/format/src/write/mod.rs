@@ -8,6 +8,7 @@
 mod columns;
 mod conform;
 mod deletes;
+mod equality;
 mod file;
 mod group;
 mod metrics;
@@ -23,6 +24,7 @@ use iceberg::spec::{DataFile, Schema, SchemaRef, Struct};
 use tokio::task::JoinSet;
 
 pub use deletes::{DeletedRows, write_deletes};
+pub use equality::{DeleteScope, write_equality_deletes};
 pub use route::check_partitioning;
 
 use crate::properties::{MetricsMode, WriteProperties};
