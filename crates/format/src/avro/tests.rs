@@ -126,7 +126,7 @@ fn absurd_counts_are_refused_before_anything_is_reserved_for_them() {
         refused(&file("\"long\"", count, &long(5)), "count");
         let size = [header("\"long\"", "null"), long(1), long(count), long(5)].concat();
         refused(&size, if count < 0 { "size" } else { "cut short" });
-        refused(&[MAGIC.to_vec(), long(count)].concat(), "count");
+        refused(&[MAGIC.to_vec(), long(count), long(1)].concat(), "count");
     }
     for length in [-1, 6, 1 << 40] {
         refused(

@@ -21,7 +21,7 @@ use crate::storage::{Storage, normalize};
 use crate::{Result, Table, task};
 
 pub use equality::EqualityDeletes;
-pub(crate) use vector::MAGIC as VECTOR_MAGIC;
+pub(crate) use vector::{MAGIC as VECTOR_MAGIC, decode as decode_vector};
 
 use equality::Keys;
 use position::DeletedByFile;

@@ -85,7 +85,7 @@ pub(super) async fn load(storage: &Storage, file: &DataFile) -> Result<DeletedBy
 }
 
 /// Decodes a blob and checks all of it.
-pub(super) fn decode(blob: &[u8]) -> Result<RoaringTreemap> {
+pub(crate) fn decode(blob: &[u8]) -> Result<RoaringTreemap> {
     let cut = || Error::corrupt("a deletion vector is cut short");
     let (length, rest) = blob.split_first_chunk::<4>().ok_or_else(cut)?;
     let (content, checksum) = rest.split_last_chunk::<4>().ok_or_else(cut)?;

@@ -12,16 +12,19 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
 use parquet::arrow::{ProjectionMask, RowNumber};
+use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 
 use super::missing::{self, IdentityValues};
-use super::{names, reshape};
+use super::pages::Pages;
+use super::{footer, names, reshape};
 use crate::schema::{field_id, to_arrow_type};
 use crate::storage::{Location, Storage};
 use crate::{Error, Result};
 
-/// Most footers fit into this, so that one request fetches them.
-const FOOTER_HINT: usize = 64 * 1024;
+/// Memory that is reserved for a batch of one column of fixed length, at most, as long as a row of it
+/// is not longer.
+const WIDE: usize = 256 * 1024 * 1024;
 /// The reader's own name for row numbers; no column of a table can meet it, they are found by id.
 const ROW_NUMBER: &str = "_pos";
 
@@ -111,7 +114,7 @@ impl ParquetFile {
         }
     }
 
-    async fn read_footer(
+    pub(crate) async fn read_footer(
         storage: &Storage,
         location: &Location,
         size: u64,
@@ -119,17 +122,15 @@ impl ParquetFile {
         let outer = |error: Error| ParquetError::External(Box::new(error));
         let store = storage.store(location.root()).map_err(outer)?;
         let path = location.object_path().map_err(outer)?;
-        let mut input = ParquetObjectReader::new(store, path)
-            .with_file_size(size)
-            .with_footer_size_hint(FOOTER_HINT);
+        let mut input = ParquetObjectReader::new(store, path).with_file_size(size);
         let row_number =
             Field::new(ROW_NUMBER, DataType::Int64, false).with_extension_type(RowNumber);
         // Embedded Arrow schemas are left aside: types follow from Parquet's own, whoever wrote it.
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_virtual_columns(vec![Arc::new(row_number)])?;
-        let footer = ArrowReaderMetadata::load_async(&mut input, options).await?;
-        Ok((input, footer))
+        let footer = Arc::new(footer::load(&mut input, size).await?);
+        Ok((input, ArrowReaderMetadata::try_new(footer, options)?))
     }
 
     /// A footer that counts other rows than the manifest is one of a damaged file, or the manifest is
@@ -164,7 +165,8 @@ impl ParquetFile {
                 let end = u64::try_from(column.compressed_size())
                     .ok()
                     .and_then(|size| start?.checked_add(size));
-                if end.is_none_or(|end| end > self.size) {
+                // No page is without a header, and no store takes a range without bytes.
+                if end.is_none_or(|end| end > self.size || Some(end) == start) {
                     return Err(
                         Error::corrupt("a column has an impossible place in its file")
                             .with("path", &self.path)
@@ -219,6 +221,15 @@ impl ParquetFile {
             footer,
             ..
         } = self;
+        // The reader reserves memory for a batch of such values before it sees how many there are.
+        let widest = leaves
+            .iter()
+            .map(|leaf| footer.parquet_schema().column(*leaf))
+            .filter(|column| column.physical_type() == PhysicalType::FIXED_LEN_BYTE_ARRAY)
+            .filter_map(|column| usize::try_from(column.type_length()).ok())
+            .max();
+        let batch_size = batch_size.min(WIDE / widest.unwrap_or_default().max(1));
+        let input = Pages::new(input, footer.metadata(), &leaves);
         let mask = ProjectionMask::leaves(footer.parquet_schema(), leaves);
         let row_counts: Vec<i64> = footer
             .metadata()

@@ -3,11 +3,14 @@
 mod changes;
 pub(crate) mod constant;
 pub(crate) mod file;
+mod footer;
 mod metadata;
 mod missing;
 pub(crate) mod names;
+mod pages;
 mod reshape;
 mod scan;
+mod thrift;
 
 use std::sync::Arc;
 

@@ -1,0 +1,111 @@
+//! Footers of Parquet files, checked before they are decoded.
+//!
+//! The decoder reserves memory for as many things as a list claims to have, and goes as deep into a
+//! schema as it is. Memory that cannot be had and a stack without end kill the process, so the footer
+//! is walked first: it is a struct in Thrift's compact protocol, in which every element has a byte or
+//! more.
+
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
+use parquet::errors::ParquetError;
+use parquet::file::FOOTER_SIZE;
+use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
+
+use super::thrift::{Input, Type};
+use crate::{Error, Result};
+
+/// Most footers fit into this, so that one request fetches them.
+const HINT: u64 = 64 * 1024;
+/// Groups of a schema in each other. A list is two of them, a map as well.
+const GREATEST_NESTING: usize = 128;
+/// Of `FileMetaData`, the list of schema elements in the order of a depth-first walk.
+const SCHEMA: i64 = 2;
+/// Of `SchemaElement`, how many of the elements behind it are its own.
+const NUM_CHILDREN: i64 = 5;
+
+/// Reads the footer of a file of this size.
+pub(super) async fn load(
+    input: &mut ParquetObjectReader,
+    size: u64,
+) -> Result<ParquetMetaData, ParquetError> {
+    let short = || ParquetError::EOF("the file is too short for a footer".to_string());
+    if size < FOOTER_SIZE as u64 {
+        return Err(short());
+    }
+    let tail = input.get_bytes(size.saturating_sub(HINT)..size).await?;
+    let (footer, last) = tail.split_last_chunk::<FOOTER_SIZE>().ok_or_else(short)?;
+    let last = FooterTail::try_new(last)?;
+    if last.is_encrypted_footer() {
+        return Err(ParquetError::NYI("the footer is encrypted".to_string()));
+    }
+    let length = last.metadata_length();
+    let fetched;
+    let footer = match footer.len().checked_sub(length) {
+        Some(start) => &footer[start..],
+        None => {
+            let end = size.saturating_sub(FOOTER_SIZE as u64);
+            let start = end.checked_sub(length as u64).ok_or_else(short)?;
+            fetched = input.get_bytes(start..end).await?;
+            &fetched[..]
+        }
+    };
+    check(footer).map_err(|error| ParquetError::External(Box::new(error)))?;
+    ParquetMetaDataReader::decode_metadata(footer)
+}
+
+/// Checks what the decoder would believe.
+fn check(footer: &[u8]) -> Result<()> {
+    let mut nesting = Nesting::default();
+    Input(footer).fields(0, |input, id, ty| {
+        if (id, ty) != (SCHEMA, Type::List) {
+            return input.skip(ty, 1);
+        }
+        let (elements, count) = input.list()?;
+        for at in 0..count {
+            let mut children = 0;
+            if elements == Type::Struct {
+                input.fields(2, |input, id, ty| {
+                    if (id, ty) == (NUM_CHILDREN, Type::Number) {
+                        children = input.number()?;
+                        Ok(())
+                    } else {
+                        input.skip(ty, 3)
+                    }
+                })?;
+            } else {
+                input.element(elements, 2)?;
+            }
+            nesting.element(children, count - at - 1)?;
+        }
+        Ok(())
+    })
+}
+
+/// The groups around an element of the schema: how many children each of them still gets.
+#[derive(Default)]
+struct Nesting(Vec<i64>);
+
+impl Nesting {
+    fn element(&mut self, children: i64, behind: usize) -> Result<()> {
+        if usize::try_from(children).map_or(true, |children| children > behind) {
+            return Err(
+                Error::corrupt("a group of the file's schema has an impossible size")
+                    .with("children", children),
+            );
+        }
+        if let Some(left) = self.0.last_mut() {
+            *left -= 1;
+        }
+        self.0.push(children);
+        while self.0.last() == Some(&0) {
+            self.0.pop();
+        }
+        if self.0.len() > GREATEST_NESTING {
+            return Err(Error::corrupt("the file's schema is too deep")
+                .with("greatest-depth", GREATEST_NESTING));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

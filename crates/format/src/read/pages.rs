@@ -1,0 +1,377 @@
+//! Pages of Parquet files, looked at before they are decoded.
+//!
+//! A page has no checksum that is checked, and the decoder makes room for as many values as a dictionary
+//! or an encoding claims to have, before it looks for them. Memory that cannot be had kills the process,
+//! so what a page claims is held against its bytes and against the footer, for each column chunk as it
+//! is fetched. The pages themselves are passed over; only those whose encoding counts values of its own
+//! (the delta encodings of texts) are decompressed for it.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use futures::future::{BoxFuture, FutureExt};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
+use parquet::basic::{Compression, Encoding, Type as PhysicalType};
+use parquet::column::page::{Page, PageReader};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+
+use super::thrift::{Input, Type};
+use crate::{Error, Result};
+
+/// Pages may be as large whatever the footer says of the size of all of them.
+const LARGE_PAGE: i64 = 64 * 1024 * 1024;
+/// Encodings of texts that begin with numbers of their own, as they stand in page headers.
+const COUNTING: [i64; 2] = [
+    Encoding::DELTA_LENGTH_BYTE_ARRAY as i64,
+    Encoding::DELTA_BYTE_ARRAY as i64,
+];
+
+/// A file of which column chunks are checked as they are fetched.
+pub(super) struct Pages {
+    input: ParquetObjectReader,
+    chunks: Arc<HashMap<Range<u64>, Vec<ColumnChunkMetaData>>>,
+}
+
+impl Pages {
+    /// The file with the chunks of these leaves, whose places are inside of it.
+    pub(super) fn new(
+        input: ParquetObjectReader,
+        footer: &ParquetMetaData,
+        leaves: &HashSet<usize>,
+    ) -> Self {
+        let mut chunks: HashMap<_, Vec<_>> = HashMap::new();
+        for group in footer.row_groups() {
+            let columns = group.columns().iter().enumerate();
+            for (_, column) in columns.filter(|(leaf, _)| leaves.contains(leaf)) {
+                let (start, length) = column.byte_range();
+                let range = start..start + length;
+                chunks.entry(range).or_default().push(column.clone());
+            }
+        }
+        Self {
+            input,
+            chunks: Arc::new(chunks),
+        }
+    }
+}
+
+impl AsyncFileReader for Pages {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        let fetched = self.get_byte_ranges(vec![range]);
+        fetched
+            .map(|fetched| Ok(fetched?.pop().unwrap_or_default()))
+            .boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        let chunks = self.chunks.clone();
+        async move {
+            let fetched = self.input.get_byte_ranges(ranges.clone()).await?;
+            for (range, bytes) in ranges.iter().zip(&fetched) {
+                for chunk in chunks.get(range).into_iter().flatten() {
+                    check(chunk, bytes).map_err(|error| {
+                        let error = error.with("column", chunk.column_path().string());
+                        ParquetError::External(Box::new(error))
+                    })?;
+                }
+            }
+            Ok(fetched)
+        }
+        .boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        self.input.get_metadata(options)
+    }
+}
+
+/// What the header of a page says. Sizes are in bytes.
+#[derive(Debug, Default)]
+struct Header {
+    size: i64,
+    compressed: i64,
+    dictionary: Option<i64>,
+    /// The values and their encoding.
+    data: Option<(i64, i64)>,
+}
+
+impl Header {
+    fn read(input: &mut Input<'_>) -> Result<Self> {
+        let mut header = Self::default();
+        input.fields(0, |input, id, ty| {
+            match (id, ty) {
+                (2, Type::Number) => header.size = input.number()?,
+                (3, Type::Number) => header.compressed = input.number()?,
+                // DataPageHeader, DictionaryPageHeader, DataPageHeaderV2.
+                (5 | 7 | 8, Type::Struct) => {
+                    let at_encoding = if id == 8 { 4 } else { 2 };
+                    let (mut values, mut encoding) = (0, 0);
+                    input.fields(1, |input, id, ty| {
+                        match (id, ty) {
+                            (1, Type::Number) => values = input.number()?,
+                            (id, Type::Number) if id == at_encoding => encoding = input.number()?,
+                            _ => input.skip(ty, 2)?,
+                        }
+                        Ok(())
+                    })?;
+                    match id {
+                        7 => header.dictionary = Some(values),
+                        _ => header.data = Some((values, encoding)),
+                    }
+                }
+                _ => input.skip(ty, 1)?,
+            }
+            Ok(())
+        })?;
+        Ok(header)
+    }
+}
+
+/// Checks what the pages of a chunk claim.
+fn check(chunk: &ColumnChunkMetaData, bytes: &Bytes) -> Result<()> {
+    let mut input = Input(bytes);
+    let (mut values, mut counts) = (0i64, false);
+    while !input.0.is_empty() {
+        let header = match Header::read(&mut input) {
+            Ok(header) => header,
+            // Nobody looks behind the last page.
+            Err(_) if values == chunk.num_values() => break,
+            Err(error) => return Err(error),
+        };
+        let compressed = usize::try_from(header.compressed).ok();
+        let inside = compressed.is_some_and(|size| input.take(size).is_ok());
+        let excessive = header.size > LARGE_PAGE && header.size > chunk.uncompressed_size();
+        if !inside || header.size < 0 || excessive {
+            return Err(Error::corrupt("a page has an impossible size")
+                .with("size", header.size)
+                .with("compressed-size", header.compressed));
+        }
+        if let Some(count) = header.dictionary {
+            let size = match chunk.compression() {
+                Compression::UNCOMPRESSED => header.compressed,
+                _ => header.size,
+            };
+            let each = least_size(chunk);
+            if !count
+                .checked_mul(each)
+                .is_some_and(|least| (0..=size).contains(&least))
+            {
+                return Err(
+                    Error::corrupt("a dictionary has more values than bytes for them")
+                        .with("values", count)
+                        .with("size", size),
+                );
+            }
+        }
+        if let Some((count, encoding)) = header.data {
+            let sum = (count >= 0).then(|| values.checked_add(count)).flatten();
+            values = sum
+                .filter(|sum| *sum <= chunk.num_values())
+                .ok_or_else(|| {
+                    Error::corrupt("the pages of a column have more values than its footer says")
+                        .with("recorded", chunk.num_values())
+                        .with("page", count)
+                })?;
+            counts |= COUNTING.contains(&encoding);
+        }
+    }
+    if counts {
+        check_counts(chunk, bytes)?;
+    }
+    Ok(())
+}
+
+/// The bytes that a value of a dictionary has at least.
+fn least_size(chunk: &ColumnChunkMetaData) -> i64 {
+    match chunk.column_type() {
+        PhysicalType::BOOLEAN => 1,
+        PhysicalType::INT32 | PhysicalType::FLOAT | PhysicalType::BYTE_ARRAY => 4,
+        PhysicalType::INT64 | PhysicalType::DOUBLE => 8,
+        PhysicalType::INT96 => 12,
+        PhysicalType::FIXED_LEN_BYTE_ARRAY => i64::from(chunk.column_descr().type_length()).max(1),
+    }
+}
+
+/// Checks pages whose encoding counts its values itself.
+fn check_counts(chunk: &ColumnChunkMetaData, bytes: &Bytes) -> Result<()> {
+    let unreadable = |error| Error::corrupt("a page cannot be decompressed").source_error(error);
+    let (start, _) = chunk.byte_range();
+    let part = Arc::new(Part {
+        start,
+        bytes: bytes.clone(),
+    });
+    let mut pages = SerializedPageReader::new(part, chunk, 0, None).map_err(unreadable)?;
+    while let Some(page) = pages.get_next_page().map_err(unreadable)? {
+        let levels = match &page {
+            Page::DictionaryPage { .. } => continue,
+            Page::DataPage {
+                buf,
+                num_values,
+                def_level_encoding,
+                rep_level_encoding,
+                ..
+            } => {
+                let column = chunk.column_descr();
+                let mut levels = 0;
+                for (encoding, most) in [
+                    (rep_level_encoding, column.max_rep_level()),
+                    (def_level_encoding, column.max_def_level()),
+                ] {
+                    levels += levels_size(buf.get(levels..), *encoding, most, *num_values)?;
+                }
+                levels
+            }
+            Page::DataPageV2 {
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                ..
+            } => u64::from(*def_levels_byte_len).saturating_add(u64::from(*rep_levels_byte_len))
+                as usize,
+        };
+        let values = page.buffer().get(levels..).ok_or_else(cut)?;
+        let most = u64::from(page.num_values());
+        match page.encoding() {
+            Encoding::DELTA_LENGTH_BYTE_ARRAY => {
+                Deltas::begin(&mut Input(values), most)?;
+            }
+            Encoding::DELTA_BYTE_ARRAY => {
+                let mut values = Input(values);
+                // The lengths of what is shared with the text before, then those of the rest.
+                let prefixes = Deltas::begin(&mut values, most)?;
+                prefixes.skip(&mut values)?;
+                Deltas::begin(&mut values, most)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of levels in a page of the first version.
+fn levels_size(
+    bytes: Option<&[u8]>,
+    encoding: Encoding,
+    greatest_level: i16,
+    values: u32,
+) -> Result<usize> {
+    if greatest_level == 0 {
+        return Ok(0);
+    }
+    if encoding == Encoding::RLE {
+        let length = bytes.and_then(<[u8]>::first_chunk::<4>).ok_or_else(cut)?;
+        return Ok((u32::from_le_bytes(*length) as usize).saturating_add(4));
+    }
+    // Packed as many bits each, which only old writers do.
+    let bits = u64::from(u16::BITS - greatest_level.cast_unsigned().leading_zeros());
+    let bytes = u64::from(values).saturating_mul(bits).div_ceil(8);
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// Numbers in the encoding DELTA_BINARY_PACKED.
+struct Deltas {
+    count: u64,
+    blocks: u64,
+    of_block: u64,
+}
+
+impl Deltas {
+    /// Reads how many there are: not more than values in the page.
+    fn begin(input: &mut Input<'_>, most: u64) -> Result<Self> {
+        let block = input.unsigned()?;
+        let blocks = input.unsigned()?;
+        let count = input.unsigned()?;
+        input.number()?;
+        if count > most {
+            return Err(Error::corrupt("an encoding has more values than its page")
+                .with("values", count)
+                .with("page", most));
+        }
+        if blocks == 0 || block % blocks != 0 || blocks > input.0.len() as u64 && count > 1 {
+            return Err(Error::corrupt("an encoding has blocks of impossible size")
+                .with("size", block)
+                .with("blocks", blocks));
+        }
+        Ok(Self {
+            count,
+            blocks,
+            of_block: block / blocks,
+        })
+    }
+
+    /// Goes behind the last of them.
+    fn skip(&self, input: &mut Input<'_>) -> Result<()> {
+        // The first one stands before the blocks.
+        let mut left = self.count.saturating_sub(1);
+        if left > 0 && self.of_block == 0 {
+            return Err(cut());
+        }
+        while left > 0 {
+            input.number()?;
+            let widths = usize::try_from(self.blocks)
+                .ok()
+                .and_then(|blocks| input.0.get(..blocks));
+            let widths = widths.ok_or_else(cut)?;
+            input.take(widths.len())?;
+            for width in widths {
+                if left == 0 {
+                    break;
+                }
+                let bits = u64::from(*width).saturating_mul(self.of_block);
+                input.take(usize::try_from(bits / 8).unwrap_or(usize::MAX))?;
+                left = left.saturating_sub(self.of_block);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cut() -> Error {
+    Error::corrupt("a page is cut short")
+}
+
+/// Some bytes of a file, at their place in it.
+struct Part {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Length for Part {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for Part {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        let at = usize::try_from(start.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        let mut bytes = self.bytes.clone();
+        bytes.advance(at.min(bytes.len()));
+        Ok(bytes.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let mut rest = self.get_read(start)?.into_inner();
+        if rest.len() < length {
+            return Err(ParquetError::EOF("a page is cut short".to_string()));
+        }
+        Ok(rest.split_to(length))
+    }
+}
+
+#[cfg(test)]
+mod tests;
