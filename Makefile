@@ -1,7 +1,7 @@
 # Every command that people and CI run is a target here; beside them `.ci/run` only installs what is
 # missing and starts a Docker engine.
 #
-# `demo` and `test` need Rust, a C and a C++ compiler (librdkafka is built from source) and make. `lint`,
+# `demo`, `test` and `fuzz` need Rust, a C and a C++ compiler (librdkafka is built from source) and make. `lint`,
 # `interop`, `rck`, `smoke` and `bench` also need Python 3.10 or newer with its venv module; they make their
 # own virtual environments beside the build output and install pinned versions into them. `interop` and
 # `rck` also need PostgreSQL, Java and Maven: Spark takes Java 17 or newer, the kit of `rck` Java 17 itself.
@@ -16,8 +16,8 @@ PYTHON ?= python3
 
 TARGET_DIR := $(abspath $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target))
 CACHE_DIR  := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/berglake
-# cargo-machete comes as source only. It is built once per version, outside of the clone, so that
-# `clean` and a fresh clone do not pay for it again.
+# cargo-machete and cargo-fuzz come as source only. Each is built once per version, outside of the clone,
+# so that `clean` and a fresh clone do not pay for it again.
 TOOLS_DIR  := $(CACHE_DIR)/tools
 
 LINT_VENV    := $(TARGET_DIR)/venv-lint
@@ -25,6 +25,8 @@ INTEROP_VENV := $(TARGET_DIR)/venv-interop
 
 MACHETE_VERSION := 0.9.1
 MACHETE := $(TOOLS_DIR)/cargo-machete-$(MACHETE_VERSION)/bin/cargo-machete
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ := $(TOOLS_DIR)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 # The image of all roles; `up` and `smoke` run it.
 IMAGE := berglake/berglake:0.1.0
@@ -35,7 +37,7 @@ SHELL_SCRIPTS := .ci/run examples/movies/demo.sh deploy/make-env $(addprefix int
   trino/bin/run-trino trino/bin/health-check)
 
 .PHONY: help demo build test lint fmt clippy deps spelling scripts doc interop rck e2e image images smoke \
-  up down logs bench clean
+  up down logs bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -132,6 +134,18 @@ bench: $(INTEROP_VENV)/ready ## run berglake and its peers on the same work and 
 	  BERGLAKE_BENCH_CACHE='$(CACHE_DIR)/bench' \
 	  $(INTEROP_VENV)/bin/python benches/run.py
 
+# The corpora grow beside the build output; `fuzz/corpus` holds what is kept, and `make test` replays it.
+FUZZ         ?= metadata manifest_list manifest deletion_vector position_deletes equality_deletes data_file \
+  name_mapping location
+FUZZ_SECONDS ?= 600
+fuzz: $(CARGO_FUZZ) ## fuzz the decoders of the table format, FUZZ_SECONDS each (FUZZ='manifest data_file')
+	@for target in $(FUZZ); do \
+	  mkdir -p '$(TARGET_DIR)'/fuzz/corpus/$$target fuzz/regressions/$$target && \
+	  CARGO_TARGET_DIR='$(TARGET_DIR)/fuzz' '$(CARGO_FUZZ)' run --sanitizer none $$target \
+	    '$(TARGET_DIR)'/fuzz/corpus/$$target fuzz/corpus/$$target fuzz/regressions/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 || exit 1; \
+	done
+
 clean: ## remove the build output, the virtual environments and the demo
 	$(CARGO) clean
 	rm -rf '$(LINT_VENV)' '$(INTEROP_VENV)' '$(TARGET_DIR)/demo'
@@ -153,4 +167,10 @@ $(MACHETE):
 	CARGO_TARGET_DIR='$(TOOLS_DIR)/build' CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
 	  $(CARGO) install --locked --version $(MACHETE_VERSION) \
 	  --root '$(TOOLS_DIR)/cargo-machete-$(MACHETE_VERSION)' cargo-machete
+	rm -rf '$(TOOLS_DIR)/build'
+
+$(CARGO_FUZZ):
+	CARGO_TARGET_DIR='$(TOOLS_DIR)/build' CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+	  $(CARGO) install --locked --version $(CARGO_FUZZ_VERSION) \
+	  --root '$(TOOLS_DIR)/cargo-fuzz-$(CARGO_FUZZ_VERSION)' cargo-fuzz
 	rm -rf '$(TOOLS_DIR)/build'

@@ -82,8 +82,8 @@ pub(crate) enum Output {
     /// Comma-separated values with a header line; NULL is an empty field, an empty text is ""
     /// (sql, tables, history).
     Csv,
-    /// JSON: one object (check, config show, info, maintain, plan, rollback, run, validate), or one object per
-    /// line (history, run --watch, serve, sql, tables, up).
+    /// JSON: one object (check, config show, info, maintain, plan, recover-metadata, rollback, run, validate),
+    /// or one object per line (history, run --watch, serve, sql, tables, up).
     Json,
     /// An Arrow IPC stream (sql, tables, history).
     Arrow,
@@ -258,6 +258,22 @@ mean_file_size}]}, sizes in bytes.")]
         #[command(subcommand)]
         command: MaintainCommand,
     },
+    /// Bring back a table whose current metadata file is missing or damaged
+    #[command(after_help = "\
+Examples:
+  berglake recover-metadata silver.movies --dry-run
+  berglake recover-metadata silver.movies
+  berglake recover-metadata silver.movies --to s3://lake/movies/metadata/00041-….metadata.json
+
+Makes the table point at the metadata file that was current before, else at the newest one of the same
+table that can be read, and says which snapshots are lost. A table whose current file can be read is left
+alone. No file is deleted. Stop the table's writers first; if one commits meanwhile, its commit stays and
+the exit code is 4.
+JSON: {table, dry_run, table_uuid, known_from, damaged: {location, problem}, chosen, candidates: [{location,
+usable, problem, was_current, table_uuid, sequence_number, last_updated, snapshot_id, snapshots}],
+newer_candidates, lost_snapshots: [{snapshot_id, parent_snapshot_id, sequence_number, committed_at,
+operation, added_records, manifest_list, certain}], unreadable_snapshots}.")]
+    RecoverMetadata(RecoverMetadata),
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -340,6 +356,20 @@ pub(crate) enum MaintenanceOperation {
     Compact,
     /// Old snapshots go, and the files that only they needed.
     Expire,
+}
+
+/// Which table goes back, and where to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RecoverMetadata {
+    /// The table, as NAMESPACE.TABLE
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: String,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Go back to this metadata file of the table, and to no other
+    #[arg(long, value_name = "LOCATION")]
+    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

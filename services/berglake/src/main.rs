@@ -118,6 +118,9 @@ fn dispatch(runtime: &Runtime, arguments: &Arguments) -> Outcome {
                 until_settled(runtime, &stop, command)
             }
         },
+        Command::RecoverMetadata(what) => {
+            until_interrupted(runtime, commands::recover_metadata::run(global, what))
+        }
         Command::Sql(sql) => match commands::sql::given(sql).map_err(Failure::usage)? {
             Some(text) => until_interrupted(runtime, commands::sql::run(global, sql, &text)),
             None => shell::run(runtime, global, sql),

@@ -41,7 +41,7 @@ const INSERT_UNTYPED: &str = "INSERT INTO iceberg_tables
     VALUES ($1, $2, $3, $4)
     ON CONFLICT DO NOTHING";
 
-const REPLACE: &str = "UPDATE iceberg_tables
+pub(super) const REPLACE: &str = "UPDATE iceberg_tables
     SET metadata_location = $5, previous_metadata_location = $4
     WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
         AND metadata_location = $4";

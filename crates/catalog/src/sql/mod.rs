@@ -9,6 +9,7 @@ mod journal;
 mod migrate;
 mod namespaces;
 mod overlap;
+mod recover;
 mod schema;
 mod session;
 mod tables;
@@ -277,12 +278,13 @@ impl Inner {
                         )
                         .with("table", ident)
                         .with("path", pointer)
-                        .help(
-                            "restore the file, or register the table anew by an older metadata file",
-                        )
+                        .help(recover::ADVICE)
                         .source_error(error));
                     }
                     seen = Some(pointer);
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    return Err(error.help(recover::ADVICE));
                 }
                 result => return result,
             }

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::served::Served;
 use crate::support::*;
-use crate::{conformance, races, server};
+use crate::{conformance, races, recovery, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_in_a_file_conforms() {
@@ -71,6 +71,12 @@ async fn a_sqlite_file_open_twice_survives_races() {
     let folder = tempfile::tempdir().unwrap();
     let twice = [sqlite(folder.path()).await, sqlite(folder.path()).await];
     races::suite(twice).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_a_sqlite_file_are_recovered() {
+    let folder = tempfile::tempdir().unwrap();
+    recovery::suite([sqlite(folder.path()).await, sqlite(folder.path()).await]).await;
 }
 
 /// The server to test on: without it these tests fail, they never pass unseen.
@@ -131,6 +137,15 @@ async fn postgres_open_twice_survives_races() {
     let name = unique();
     let first = on_postgres(&name, folder.path()).await;
     races::suite([first, on_postgres(&name, folder.path()).await]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: set BERGLAKE_TEST_POSTGRES and run with --include-ignored"]
+async fn tables_of_postgres_are_recovered() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique();
+    let first = on_postgres(&name, folder.path()).await;
+    recovery::suite([first, on_postgres(&name, folder.path()).await]).await;
 }
 
 /// A wire to PostgreSQL that falls silent when it has carried a COMMIT: the server hears it, and its

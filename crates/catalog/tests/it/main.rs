@@ -15,6 +15,7 @@ mod foreign;
 mod proxy;
 mod purge;
 mod races;
+mod recovery;
 mod rest;
 mod served;
 mod server;

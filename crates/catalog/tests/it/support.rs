@@ -91,7 +91,7 @@ pub fn token(token: &str) -> Append {
         files: Vec::new(),
         notes: CommitNotes {
             summary: [("token".to_string(), token.to_string())].into(),
-            properties: HashMap::new(),
+            ..CommitNotes::default()
         },
     }
 }

@@ -37,6 +37,7 @@ fn task(path: &str, deletes: Vec<DataFile>) -> ScanTask {
         .map(|file| {
             Arc::new(DeleteFile {
                 file,
+                spec_id: 0,
                 sequence_number: 1,
             })
         })

@@ -11,6 +11,7 @@
 //! | equality deletes that are newer than the copies | apply to the new files by sequence number |
 //! | equality deletes that were applied are gone, or others are as old as them | conflict |
 //! | rows that had no ids when they were copied have some (version 3) | conflict |
+//! | rows that had no ids when they were copied have some (version 3) | conflict |
 //!
 //! New files have the sequence number of the head that was copied, so that newer equality deletes
 //! apply to them and older ones, which were applied, do not.
@@ -124,6 +125,12 @@ impl RewriteFiles {
             let mut deleted = vec![RoaringTreemap::new(); copy.outputs.len()];
             for input in &copy.inputs {
                 let task = task_of(tasks, input)?;
+                if input.file.first_row_id().is_none() && task.file.first_row_id().is_some() {
+                    // The first commit after an upgrade to version 3 has given ids to its rows, and
+                    // the copies would get others.
+                    return Err(gone("rows were given ids while they were copied")
+                        .with("path", input.file.file_path()));
+                }
                 self.check_equality_deletes(base, copy, input, task)?;
                 let by_position = loader.positions(task).await?;
                 let by_position = by_position.as_deref().cloned().unwrap_or_default();

@@ -491,6 +491,26 @@ pub(super) static PROPERTIES: &[Property] = &[
         "`none` or `gzip`.",
     ),
     property(
+        "write.summary.partition-limit",
+        "0",
+        "A snapshot that changes no more partitions says in its summary what it changed in each.",
+    ),
+    property(
+        "commit.manifest-merge.enabled",
+        "true",
+        "Whether commits merge small manifests of older commits.",
+    ),
+    property(
+        "commit.manifest.target-size-bytes",
+        "8MiB",
+        "Size of merged and rewritten manifests.",
+    ),
+    property(
+        "commit.manifest.min-count-to-merge",
+        "100",
+        "How many small manifests pile up before they are merged.",
+    ),
+    property(
         "commit.retry.num-retries",
         "20",
         "Attempts to commit after the first.",

@@ -75,7 +75,7 @@ fn value_of(kind: Kind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use berglake_format::properties::WriteProperties;
+    use berglake_format::properties::{ManifestProperties, WriteProperties};
 
     use super::*;
 
@@ -132,6 +132,17 @@ mod tests {
         assert_eq!(
             WriteProperties::parse(&properties).unwrap(),
             WriteProperties::default()
+        );
+        let properties = [
+            "write.summary.partition-limit",
+            "commit.manifest-merge.enabled",
+            "commit.manifest.target-size-bytes",
+            "commit.manifest.min-count-to-merge",
+        ];
+        let properties = properties.map(documented).into();
+        assert_eq!(
+            ManifestProperties::parse(&properties).unwrap(),
+            ManifestProperties::default()
         );
     }
 

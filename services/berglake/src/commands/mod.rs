@@ -8,6 +8,7 @@ pub(crate) mod info;
 pub(crate) mod init;
 pub(crate) mod maintain;
 pub(crate) mod plan;
+pub(crate) mod recover_metadata;
 pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod serve;
@@ -67,14 +68,19 @@ pub(crate) async fn all_tables(catalog: &dyn Catalog) -> Result<Vec<TableIdent>>
     Ok(tables)
 }
 
-/// A table by the name that the user typed.
-pub(crate) async fn load_table(catalog: &dyn Catalog, name: &str) -> Result<Table> {
+/// The table that the user typed, as a name.
+fn table_ident(name: &str) -> Result<TableIdent> {
     let parts: Vec<&str> = name.split('.').collect();
     if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
         return Err(Error::invalid(format!("{name:?} is no name of a table"))
             .help("write NAMESPACE.TABLE; `berglake tables` lists them"));
     }
-    match catalog.load(&TableIdent::from_strs(parts)?).await {
+    Ok(TableIdent::from_strs(parts)?)
+}
+
+/// A table by the name that the user typed.
+pub(crate) async fn load_table(catalog: &dyn Catalog, name: &str) -> Result<Table> {
+    match catalog.load(&table_ident(name)?).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let tables: Vec<String> = all_tables(catalog)
                 .await?

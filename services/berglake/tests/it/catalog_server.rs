@@ -1,6 +1,5 @@
 //! The catalog server as a process: it is killed while clients commit, and started again.
 
-use std::collections::HashMap;
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -122,7 +121,7 @@ async fn append(catalog: &RestCatalog, token: &str) {
             files: Vec::new(),
             notes: CommitNotes {
                 summary: [("token".to_string(), token.to_string())].into(),
-                properties: HashMap::new(),
+                ..CommitNotes::default()
             },
         };
         let patient = RetryPolicy {

@@ -19,6 +19,7 @@ mod kill;
 mod killed_services;
 mod maintain;
 mod prompt;
+mod recover_metadata;
 mod rollback;
 mod support;
 mod telemetry;

@@ -198,7 +198,7 @@ async fn run(version: FormatVersion, spec: usize, least: &str, target: &str, ste
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn any_order_of_operations_leaves_every_snapshot_as_the_model_says(

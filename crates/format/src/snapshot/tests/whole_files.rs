@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::record_batch::RecordBatch;
 use iceberg::TableUpdate;
 use iceberg::expr::Reference;
 use iceberg::spec::{
@@ -10,6 +12,9 @@ use iceberg::spec::{
 
 use super::lake::{Lake, Row, VERSIONS, head_manifests};
 use super::*;
+use crate::properties::WriteProperties;
+use crate::rewrite::copy_rows;
+use crate::write::{DeleteScope, write_equality_deletes};
 
 const BY_P: &[(i32, &str, Transform)] = &[(2, "p", Transform::Identity)];
 
@@ -358,4 +363,37 @@ async fn a_branch_keeps_its_retention_through_commits_and_another_keeps_none() {
     assert_eq!(refs["other"].retention, none);
     assert_ne!(refs["other"].snapshot_id, id);
     assert_ne!(refs[MAIN_BRANCH].snapshot_id, refs["other"].snapshot_id);
+}
+
+#[tokio::test]
+async fn keys_deleted_in_a_spec_of_void_fields_reach_rows_that_are_moved_meanwhile() {
+    for version in VERSIONS {
+        let mut lake = Lake::new(version, BY_P, &[]).await;
+        lake.append(&[Some(1), Some(1), Some(2)]).await;
+        // Compaction moves the rows to the one partition of the new spec.
+        lake.respec(&[(2, "p_void", Transform::Void)]).await;
+        let plan = lake.table().await.scan().plan().await.unwrap();
+        let properties = WriteProperties::of(plan.table.metadata()).unwrap();
+        let copies = copy_rows(&plan, &plan.tasks, &properties, 1 << 20)
+            .await
+            .unwrap();
+        let table = lake.table().await;
+        let keys: ArrayRef = Arc::new(Int64Array::from(vec![2]));
+        let keys = RecordBatch::try_from_iter_with_nullable([("id", keys, false)]).unwrap();
+        let deletes = write_equality_deletes(&table, &keys, &DeleteScope::Table).await;
+        let deletes = deletes.unwrap();
+        assert_eq!(deletes.spec_id, 1);
+        assert_eq!(deletes.file.partition().fields().len(), 1);
+        let delta = RowDelta {
+            base: table.metadata().current_snapshot_id(),
+            delete_files: vec![deletes],
+            ..RowDelta::default()
+        };
+        let mut rows = lake.known().await;
+        rows.remove(&2);
+        lake.commit(delta, rows.clone()).await;
+        let rewrite = RewriteFiles::new(&plan, vec![copies]).unwrap();
+        let table = lake.commit(rewrite, rows).await;
+        assert_eq!(summary(&table)["changed-partition-count"], "3");
+    }
 }

@@ -1,0 +1,9 @@
+#![no_main]
+
+use berglake_format::fuzzing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(
+    init: berglake_fuzz::init(),
+    |bytes: &[u8]| berglake_fuzz::run(true, fuzzing::metadata(bytes))
+);
