@@ -151,13 +151,17 @@ impl Table {
             Some(reference) if reference.is_branch() => {
                 self.snapshot(reference.snapshot_id).map(Some)
             }
-            Some(_) => Err(Error::invalid("a tag stays where it is, only branches are written to")
-                .with("table", &self.ident)
-                .with("tag", name)),
+            Some(_) => Err(
+                Error::invalid("a tag stays where it is, only branches are written to")
+                    .with("table", &self.ident)
+                    .with("tag", name),
+            ),
             None => Err(Error::not_found("the table has no such branch")
                 .with("table", &self.ident)
                 .with("branch", name)
-                .help("branches are created with ALTER TABLE … CREATE BRANCH; see the table's $refs")),
+                .help(
+                    "branches are created with ALTER TABLE … CREATE BRANCH; see the table's $refs",
+                )),
         }
     }
 

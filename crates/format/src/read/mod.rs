@@ -28,8 +28,8 @@ use crate::deletes::DeleteLoader;
 use crate::plan::{ScanPlan, ScanTask};
 
 pub use changes::{
-    CHANGE_ORDINAL_COLUMN, CHANGE_TYPE_COLUMN, COMMIT_SNAPSHOT_ID_COLUMN, ChangeOptions, ChangeType,
-    UpdateImages, change_schema, read_changes,
+    CHANGE_ORDINAL_COLUMN, CHANGE_TYPE_COLUMN, COMMIT_SNAPSHOT_ID_COLUMN, ChangeOptions,
+    ChangeType, UpdateImages, change_schema, read_changes,
 };
 pub use missing::{IdentityValues, identity_values, missing_column};
 pub use names::{name_mapping, with_field_ids};

@@ -72,14 +72,13 @@ async fn where_one_fails_nothing_is_changed_and_no_file_stays() {
     let folder = Location::parse("memory:///wh/db/t/metadata").unwrap();
     let before = committer.load(&ident()).await.unwrap();
     let files = async || {
-        let mut listed: Vec<_> = futures::TryStreamExt::try_collect::<Vec<_>>(
-            before.storage().list(&folder).unwrap(),
-        )
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|info| info.location.to_string())
-        .collect();
+        let mut listed: Vec<_> =
+            futures::TryStreamExt::try_collect::<Vec<_>>(before.storage().list(&folder).unwrap())
+                .await
+                .unwrap()
+                .into_iter()
+                .map(|info| info.location.to_string())
+                .collect();
         listed.sort();
         listed
     };
