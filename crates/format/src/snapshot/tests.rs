@@ -40,7 +40,11 @@ fn environment() -> Environment {
 }
 
 async fn table(version: FormatVersion) -> Arc<MemoryCommitter> {
-    let committer = MemoryCommitter::new(Storage::default(), environment());
+    table_in(version, environment()).await
+}
+
+async fn table_in(version: FormatVersion, environment: Environment) -> Arc<MemoryCommitter> {
+    let committer = MemoryCommitter::new(Storage::default(), environment);
     let schema = Schema::builder()
         .with_fields(vec![
             NestedField::required(1, "id", Type::Primitive(PrimitiveType::Long)).into(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::SnapshotSelector;
+use crate::{Clock, SystemClock};
 
 fn on(branch: &str, files: &[&WrittenFile]) -> Append {
     let mut append = append(files);
@@ -181,7 +182,16 @@ async fn tags_stay_and_refs_are_made_once() {
 
 #[tokio::test]
 async fn a_branch_is_rolled_back_to_its_ancestors_only() {
-    let committer = table(FormatVersion::V2).await;
+    // The table is created at the time of the machine, and snapshots are never older than it.
+    let environment = Environment::new(
+        Arc::new(ManualClock::stepping(SystemClock.now_micros(), 5_000)),
+        Arc::new(SeededIds::new(1)),
+        Identity {
+            application: "test".into(),
+            principal: "tester".into(),
+        },
+    );
+    let committer = table_in(FormatVersion::V2, environment).await;
     let mut snapshots = Vec::new();
     for name in ["a", "b", "c"] {
         let applied = apply(&*committer, append(&[&file(name, 1)])).await.unwrap();
