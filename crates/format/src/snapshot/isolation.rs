@@ -8,7 +8,7 @@
 //! | a data file from which the operation deletes rows is gone, compacted ones too | conflict | conflict |
 //! | the deletion vector of such a file was replaced | conflict | conflict |
 //! | rows were deleted from such a file, and the operation also adds rows (an update) | conflict | conflict |
-//! | an overwrite: rows that match its filter were deleted | conflict | conflict |
+//! | an overwrite, of partitions too: rows that match its filter were deleted | conflict | conflict |
 //! | rows were added that may match the filter | | conflict |
 //! | rows that may match the filter were deleted | | conflict |
 //!
@@ -21,7 +21,7 @@ use iceberg::expr::Predicate;
 use iceberg::spec::DataFileFormat;
 
 use super::since::{Changed, Since};
-use super::{NextSnapshot, Overwrite, RowDelta};
+use super::{NextSnapshot, Overwrite, ReplacePartitions, RowDelta};
 use crate::commit::{Operation, PlannedChange};
 use crate::evaluate::{FileFilter, Matches};
 use crate::plan::target_of;
@@ -69,6 +69,15 @@ impl Operation for Isolated<RowDelta> {
 
 #[async_trait]
 impl Operation for Isolated<Overwrite> {
+    async fn plan(&self, base: &Table) -> Result<Option<PlannedChange>> {
+        let head = self.operation.notes.head(base)?;
+        self.others(base, head).await?.overwritten(self.level)?;
+        self.operation.plan(base).await
+    }
+}
+
+#[async_trait]
+impl Operation for Isolated<ReplacePartitions> {
     async fn plan(&self, base: &Table) -> Result<Option<PlannedChange>> {
         let head = self.operation.notes.head(base)?;
         self.others(base, head).await?.overwritten(self.level)?;

@@ -11,7 +11,6 @@
 //! | equality deletes that are newer than the copies | apply to the new files by sequence number |
 //! | equality deletes that were applied are gone, or others are as old as them | conflict |
 //! | rows that had no ids when they were copied have some (version 3) | conflict |
-//! | rows that had no ids when they were copied have some (version 3) | conflict |
 //!
 //! New files have the sequence number of the head that was copied, so that newer equality deletes
 //! apply to them and older ones, which were applied, do not.

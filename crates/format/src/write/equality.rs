@@ -142,17 +142,19 @@ fn place(table: &Table, scope: &DeleteScope) -> Result<(i32, Struct)> {
     let metadata = table.metadata();
     match scope {
         DeleteScope::Table => {
-            let own = metadata.default_partition_spec();
-            let spec = std::iter::once(own)
-                .chain(metadata.partition_specs_iter())
-                .find(|spec| spec.is_unpartitioned() && spec.fields().is_empty());
+            // A spec of nothing but void fields is an unpartitioned one; the plainest comes first.
+            let specs = metadata.partition_specs_iter();
+            let spec = specs
+                .filter(|spec| spec.is_unpartitioned())
+                .min_by_key(|spec| (spec.fields().len(), spec.spec_id()));
             let spec = spec.ok_or_else(|| {
                 Error::invalid(
                     "deletes of the whole table need an unpartitioned spec, and it has none",
                 )
                 .help("write a delete file for each partition")
             })?;
-            Ok((spec.spec_id(), Struct::empty()))
+            let values = spec.fields().iter().map(|_| None);
+            Ok((spec.spec_id(), values.collect()))
         }
         DeleteScope::Partition { spec_id, values } => {
             let spec = metadata.partition_spec_by_id(*spec_id);

@@ -163,7 +163,23 @@ async fn overwrites_are_kept_apart_by_level() {
             level,
             filter,
         };
+        let replacement = Isolated {
+            operation: ReplacePartitions {
+                files: vec![ranged("replacement", 0, 99)],
+                notes: CommitNotes::default(),
+            },
+            base: isolated.base,
+            level,
+            filter: isolated.filter.clone(),
+        };
         other(&*committer, what, false).await;
+        let head = committer.load(&ident()).await.unwrap();
+        let replaced = replacement.plan(&head).await;
+        assert_eq!(
+            replaced.is_ok(),
+            committed,
+            "{what:?} {level:?}: {replaced:?}"
+        );
         let result = apply(&*committer, isolated).await;
         assert_eq!(result.is_ok(), committed, "{what:?} {level:?}: {result:?}");
     }

@@ -167,7 +167,11 @@ pub async fn widen_column(lake: &mut Lake) -> bool {
 }
 
 pub async fn loosen_column(lake: &mut Lake) -> bool {
-    let Some(name) = column(lake).await else {
+    let table = lake.table().await;
+    let fields = table.schema().as_struct().fields().iter();
+    let required = fields.filter(|field| field.required);
+    let names: Vec<String> = required.map(|field| field.name.clone()).collect();
+    let Some(name) = lake.dice.pick(&names).cloned() else {
         return false;
     };
     let edit = SchemaEdit::Optional { path: vec![name] };
