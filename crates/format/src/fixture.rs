@@ -24,8 +24,8 @@ use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::file::properties::WriterProperties;
 use roaring::RoaringTreemap;
 
+use crate::manifest::load_entries;
 use crate::schema::{field_id, to_arrow};
-use crate::snapshot::manifests::load_entries;
 use crate::storage::{Location, Storage};
 use crate::{Environment, Table, TableIdent};
 
@@ -279,8 +279,12 @@ impl Fixture {
         let mut manifests = self.added(added).await;
         let mut groups: Vec<(ManifestFile, Vec<Arc<ManifestEntry>>)> = Vec::new();
         for manifest in self.manifests().await {
-            let mut live = load_entries(&io, &manifest).await.unwrap();
-            live.retain(|entry| entry.is_alive());
+            let live = load_entries(&io, &manifest).await.unwrap();
+            let live: Vec<_> = live
+                .into_iter()
+                .filter(ManifestEntry::is_alive)
+                .map(Arc::new)
+                .collect();
             if !merge && !live.iter().any(|entry| gone(&entry.data_file)) {
                 manifests.push(manifest);
                 continue;
@@ -345,11 +349,9 @@ impl Fixture {
     /// The manifests of the head.
     pub(crate) async fn manifests(&self) -> Vec<ManifestFile> {
         match self.metadata.current_snapshot() {
-            Some(snapshot) => {
-                crate::snapshot::manifests::load_list(&self.storage, &self.metadata, snapshot)
-                    .await
-                    .unwrap()
-            }
+            Some(snapshot) => crate::manifest::load_list(&self.storage, &self.metadata, snapshot)
+                .await
+                .unwrap(),
             None => Vec::new(),
         }
     }

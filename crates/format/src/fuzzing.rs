@@ -350,6 +350,7 @@ fn task() -> Result<ScanTask> {
     file.file_path(DATA_FILE.to_string());
     Ok(ScanTask {
         file: Arc::new(built(file)?),
+        range: None,
         spec_id: 0,
         sequence_number: 0,
         position_deletes: Vec::new(),

@@ -26,6 +26,7 @@ mod fixture;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inspect;
+mod manifest;
 pub mod partition;
 pub mod plan;
 pub mod properties;

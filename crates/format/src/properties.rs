@@ -34,6 +34,9 @@ const MANIFEST_MERGE: &str = "commit.manifest-merge.enabled";
 const MANIFEST_TARGET_SIZE: &str = "commit.manifest.target-size-bytes";
 const MANIFEST_MIN_COUNT: &str = "commit.manifest.min-count-to-merge";
 const SUMMARY_PARTITIONS: &str = "write.summary.partition-limit";
+const SPLIT_TARGET_SIZE: &str = "read.split.target-size";
+const SPLIT_LOOKBACK: &str = "read.split.planning-lookback";
+const SPLIT_OPEN_FILE_COST: &str = "read.split.open-file-cost";
 
 const CODECS: &str = "zstd, snappy, gzip, lz4, brotli, uncompressed";
 const MIB: u64 = 1 << 20;
@@ -384,6 +387,51 @@ impl ManifestProperties {
     }
 }
 
+/// How plans are cut into parts: `read.split.*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SplitProperties {
+    /// `read.split.target-size`; 128 MiB. What a part weighs at most, if it has more than one row group.
+    pub target_size: u64,
+    /// `read.split.planning-lookback`; 10. How many parts stay open for small files.
+    pub lookback: usize,
+    /// `read.split.open-file-cost`; 4 MiB. What a file weighs at least.
+    pub open_file_cost: u64,
+}
+
+impl Default for SplitProperties {
+    fn default() -> Self {
+        Self {
+            target_size: 128 * MIB,
+            lookback: 10,
+            open_file_cost: 4 * MIB,
+        }
+    }
+}
+
+impl SplitProperties {
+    /// The settings of a table.
+    ///
+    /// # Errors
+    /// As [`WriteProperties::of`].
+    pub fn of(metadata: &TableMetadata) -> Result<Self> {
+        Self::parse(metadata.properties())
+    }
+
+    /// The settings in these properties.
+    ///
+    /// # Errors
+    /// As [`WriteProperties::of`].
+    pub fn parse(properties: &HashMap<String, String>) -> Result<Self> {
+        let defaults = Self::default();
+        let lookback = u32::try_from(defaults.lookback).unwrap_or(u32::MAX);
+        Ok(Self {
+            target_size: positive(properties, SPLIT_TARGET_SIZE, defaults.target_size)?,
+            lookback: positive(properties, SPLIT_LOOKBACK, lookback)? as usize,
+            open_file_cost: number(properties, SPLIT_OPEN_FILE_COST, defaults.open_file_cost)?,
+        })
+    }
+}
+
 /// `commit.retry.*` and `commit.status-check.total-timeout-ms` of a table as a retry policy.
 ///
 /// # Errors
@@ -399,6 +447,8 @@ pub fn retry_policy(metadata: &TableMetadata) -> Result<RetryPolicy> {
 pub(crate) fn validate(properties: &HashMap<String, String>) -> Result<()> {
     WriteProperties::parse(properties)?;
     HistoryProperties::parse(properties)?;
+    ManifestProperties::parse(properties)?;
+    SplitProperties::parse(properties)?;
     parse_retry_policy(properties)?;
     Ok(())
 }

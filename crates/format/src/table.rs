@@ -8,6 +8,7 @@ use iceberg::spec::{
     MAIN_BRANCH, SchemaRef, SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata,
 };
 
+use crate::manifest::ManifestReader;
 use crate::plan::ScanBuilder;
 use crate::storage::{Location, Storage};
 use crate::{Environment, Error, Result};
@@ -23,6 +24,8 @@ pub struct Table {
     environment: Environment,
     /// The refs, once somebody has asked for them.
     refs: Arc<OnceLock<BTreeMap<String, SnapshotReference>>>,
+    /// What reads its manifests, once somebody has asked for it.
+    manifests: Arc<OnceLock<ManifestReader>>,
 }
 
 impl Table {
@@ -41,6 +44,7 @@ impl Table {
             storage,
             environment,
             refs: Arc::default(),
+            manifests: Arc::default(),
         }
     }
 
@@ -66,6 +70,12 @@ impl Table {
             storage,
             environment,
         ))
+    }
+
+    /// What reads its manifests.
+    pub(crate) fn manifests(&self) -> &ManifestReader {
+        self.manifests
+            .get_or_init(|| ManifestReader::new(self.storage.clone(), &self.metadata))
     }
 
     /// The table's name.
@@ -170,6 +180,7 @@ impl Table {
         Self {
             metadata: Arc::new(metadata),
             refs: Arc::default(),
+            manifests: Arc::default(),
             ..self.clone()
         }
     }

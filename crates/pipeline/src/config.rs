@@ -212,6 +212,7 @@ impl Config {
                 path_style: reader.flag(&["storage", "s3", "path-style"])?,
                 allow_http: reader.flag(&["storage", "s3", "allow-http"])?,
             },
+            metadata_cache_bytes: reader.size(&["storage", "metadata-cache"])?,
         };
         let pipelines = reader.text(&["project", "pipelines"])?;
         let connections = reader.connections()?;

@@ -26,6 +26,7 @@ pub async fn suite(catalog: &dyn Catalog) {
     locations(catalog).await;
     renames(catalog).await;
     registration(catalog).await;
+    metadata_files_of_other_names(catalog).await;
     commits(catalog).await;
     commits_of_several_tables(catalog).await;
     stale_snapshots(catalog).await;
@@ -460,6 +461,49 @@ async fn registration(catalog: &dyn Catalog) {
         ErrorKind::InvalidInput
     );
     assert!(!catalog.table_exists(&ident("reg", "c")).await.unwrap());
+}
+
+/// Other catalogs number their metadata files otherwise and keep them elsewhere. Their tables are taken over
+/// as they are, and the next file has a name and a place of ours.
+async fn metadata_files_of_other_names(catalog: &dyn Catalog) {
+    catalog
+        .create_namespace(&namespace("named"), HashMap::new())
+        .await
+        .unwrap();
+    for (number, (name, next)) in [
+        ("metadata/v1.metadata.json", "00002-"),
+        ("elsewhere/v41.metadata.json", "00042-"),
+        ("metadata/00007-nothing.metadata.json", "00008-"),
+        ("metadata/latest.metadata.json", "00001-"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let ident = ident("named", &format!("t{number}"));
+        let created = catalog
+            .create_table(table("named", ident.name()))
+            .await
+            .unwrap();
+        let folder = Location::parse(created.metadata().location()).unwrap();
+        let foreign = folder.join(name);
+        let bytes = serde_json::to_vec(created.metadata().as_ref()).unwrap();
+        let storage = created.storage();
+        storage.write(&foreign, bytes.into()).await.unwrap();
+        catalog.drop_table(&ident, false).await.unwrap();
+
+        let foreign = foreign.to_string();
+        let registered = catalog.register_table(&ident, &foreign).await.unwrap();
+        assert_eq!(registered.metadata(), created.metadata(), "{name}");
+        assert_eq!(registered.metadata_location(), foreign);
+        let change = set(&ident, &registered, &[("x", "1")]);
+        committed(catalog.commit(vec![change]).await.unwrap());
+        let loaded = catalog.load(&ident).await.unwrap();
+        let at = Location::parse(loaded.metadata_location()).unwrap();
+        assert!(at.name().starts_with(next), "{name}: {at}");
+        assert!(at.is_within(&folder.join("metadata")), "{name}: {at}");
+        let log = loaded.metadata().metadata_log();
+        assert_eq!(log.last().unwrap().metadata_file, foreign);
+    }
 }
 
 async fn commits(catalog: &dyn Catalog) {

@@ -310,7 +310,10 @@ async fn storage_settings_that_are_handed_out_fill_up_the_projects() {
         region: Some("us".to_string()),
         ..S3Config::default()
     };
-    let storage = Storage::new(StorageConfig { s3: own.clone() });
+    let storage = Storage::new(StorageConfig {
+        s3: own.clone(),
+        ..StorageConfig::default()
+    });
     let catalog = RestCatalog::connect(server.config(), storage, Environment::default());
     let table = catalog.await.unwrap().load(&ident("n", "t")).await.unwrap();
     assert_eq!(table.storage().config().s3, own);

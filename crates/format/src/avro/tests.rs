@@ -8,7 +8,7 @@ use crate::fixture::Fixture;
 use crate::storage::Location;
 
 /// A number as Avro writes it.
-fn long(value: i64) -> Vec<u8> {
+pub(crate) fn long(value: i64) -> Vec<u8> {
     let mut bits = ((value << 1) ^ (value >> 63)).cast_unsigned();
     let mut bytes = Vec::new();
     while bits > 0x7F {
@@ -19,7 +19,7 @@ fn long(value: i64) -> Vec<u8> {
     bytes
 }
 
-fn text(value: &[u8]) -> Vec<u8> {
+pub(crate) fn text(value: &[u8]) -> Vec<u8> {
     [long(value.len() as i64), value.to_vec()].concat()
 }
 
@@ -43,6 +43,10 @@ fn block(count: i64, bytes: &[u8]) -> Vec<u8> {
 
 fn file(schema: &str, count: i64, bytes: &[u8]) -> Vec<u8> {
     [header(schema, "null"), block(count, bytes)].concat()
+}
+
+fn check(file: &[u8]) -> Result<()> {
+    super::check(&Bytes::copy_from_slice(file))
 }
 
 fn refused(file: &[u8], message: &str) {

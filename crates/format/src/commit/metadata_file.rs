@@ -206,6 +206,48 @@ mod tests {
     }
 
     #[test]
+    fn each_type_of_newer_versions_is_named_wherever_it_stands() {
+        use iceberg::spec::{FormatVersion, NestedField, PrimitiveType, Type};
+        use serde_json::{Value, json};
+
+        let column = NestedField::optional(1, "c", Type::Primitive(PrimitiveType::Long));
+        let fixture = crate::fixture::Fixture::new(FormatVersion::V3, vec![column.into()]);
+        // All else is as it should be.
+        let with = |ty: Value| {
+            let mut json = serde_json::to_value(&fixture.metadata).unwrap();
+            json["schemas"][0]["fields"][0]["type"] = ty;
+            json
+        };
+        assert!(from_value(with(json!("long"))).is_ok());
+        for ty in [
+            "variant",
+            "unknown",
+            "geometry",
+            "geometry(srid:3857)",
+            "geography(srid:4326, spherical)",
+        ] {
+            let field = json!({"id": 4, "name": "x", "required": false, "type": ty});
+            let list = json!({
+                "type": "list", "element-id": 2, "element": ty, "element-required": false
+            });
+            let map = json!({
+                "type": "map", "key-id": 2, "key": "string", "value-id": 3,
+                "value": {"type": "struct", "fields": [field]}, "value-required": false
+            });
+            for (place, name) in [(json!(ty), "c"), (list, "c.element"), (map, "c.value.x")] {
+                let json = with(place);
+                let bytes = serde_json::to_vec(&json).unwrap();
+                for error in [from_value(json).unwrap_err(), parse(&bytes).unwrap_err()] {
+                    assert_eq!(error.kind(), crate::ErrorKind::Unsupported, "{error}");
+                    let message = error.message();
+                    assert!(message.contains(&format!("{name:?}")), "{message}");
+                    assert!(message.contains(&format!("{ty:?}")), "{message}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn broken_metadata_is_corrupt() {
         for broken in [&b"{"[..], b"", b"[]", b"{}", &[0x1f, 0x8b, 0, 1]] {
             assert_eq!(parse(broken).unwrap_err().kind(), crate::ErrorKind::Corrupt);

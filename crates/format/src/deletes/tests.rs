@@ -44,6 +44,7 @@ fn task(path: &str, deletes: Vec<DataFile>) -> ScanTask {
         .collect();
     ScanTask {
         file: Arc::new(file),
+        range: None,
         spec_id: 0,
         sequence_number: 0,
         position_deletes,

@@ -75,6 +75,17 @@ impl Node {
         })
     }
 
+    /// All tests.
+    pub(super) fn leaves(&self) -> Box<dyn Iterator<Item = &Leaf> + '_> {
+        match self {
+            Self::True | Self::False => Box::new(std::iter::empty()),
+            Self::And(left, right) | Self::Or(left, right) => {
+                Box::new(left.leaves().chain(right.leaves()))
+            }
+            Self::Leaf(leaf) => Box::new(std::iter::once(leaf)),
+        }
+    }
+
     /// The filter that is left where some tests are known to hold for all rows or for none.
     pub(super) fn residual(&self, verdict: &impl Fn(&Leaf) -> Option<bool>) -> Predicate {
         match self {

@@ -62,6 +62,11 @@ impl FileFilter {
         })
     }
 
+    /// The columns that it looks at, by field id.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = i32> + '_ {
+        self.root.leaves().map(|leaf| leaf.field_id)
+    }
+
     /// Whether files of the manifest may hold matching rows, by its partition summaries.
     pub fn manifest_may_match(&self, manifest: &ManifestFile) -> bool {
         let summaries = manifest.partitions.as_deref().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use berglake_telemetry::instruments::{self, attribute as at};
 
-use crate::snapshot::manifests::load_list;
+use crate::manifest::load_list;
 use crate::storage::Location;
 use crate::{Result, Table};
 

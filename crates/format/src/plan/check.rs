@@ -10,8 +10,6 @@
 //! What is written only once cannot be checked: a damaged path is a file that is missing, but a damaged
 //! bound, partition value or sequence number in range looks like another one.
 
-use std::sync::Arc;
-
 use iceberg::spec::{
     FormatVersion, ManifestContentType, ManifestEntry, ManifestFile, ManifestStatus, Snapshot,
     TableMetadata,
@@ -104,10 +102,10 @@ fn stated(snapshot: &Snapshot, key: &str) -> u64 {
 ///
 /// # Errors
 /// [`Corrupt`](crate::ErrorKind::Corrupt) with the manifest's path.
-pub(crate) fn entries(
+pub(super) fn entries(
     metadata: &TableMetadata,
     manifest: &ManifestFile,
-    entries: &[Arc<ManifestEntry>],
+    entries: &[ManifestEntry],
 ) -> Result<()> {
     let corrupt = |message: &str| Error::corrupt(message).with("path", &manifest.manifest_path);
     for (status, name, recorded) in [
@@ -130,22 +128,8 @@ pub(crate) fn entries(
             );
         }
     }
-    let fields = metadata
-        .partition_spec_by_id(manifest.partition_spec_id)
-        .map(|spec| spec.fields().len());
     for entry in entries.iter().filter(|entry| entry.is_alive()) {
         let of = |message: &str| corrupt(message).with("file", entry.file_path());
-        let found = entry.data_file.partition().fields().len();
-        if let Some(fields) = fields
-            && fields != found
-        {
-            return Err(
-                of("a file has other partition fields than its manifest's spec")
-                    .with("spec", manifest.partition_spec_id)
-                    .with("fields", fields)
-                    .with("found", found),
-            );
-        }
         if let Some(number) = entry.sequence_number()
             && metadata.format_version() != FormatVersion::V1
             && !(0..=manifest.sequence_number).contains(&number)

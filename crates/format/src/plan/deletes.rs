@@ -77,6 +77,15 @@ impl DeleteIndex {
         Ok(index)
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.vectors.is_empty()
+            && self.by_file.is_empty()
+            && self.by_partition.is_empty()
+            && self.equality.is_empty()
+            && self.global_equality.is_empty()
+    }
+
     /// `global` says that the delete file's spec is unpartitioned.
     fn add(&mut self, spec_id: i32, global: bool, delete: Arc<DeleteFile>) -> Result<()> {
         let file = &delete.file;

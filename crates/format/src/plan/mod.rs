@@ -4,31 +4,32 @@ mod appended;
 mod changes;
 mod check;
 mod deletes;
+mod files;
 mod select;
+mod splits;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::expr::Predicate;
 use iceberg::spec::{
-    DataContentType, DataFile, ManifestContentType, ManifestEntry, ManifestFile, SchemaRef,
-    SnapshotRef,
+    DataFile, ManifestContentType, ManifestEntry, ManifestFile, SchemaRef, SnapshotRef,
 };
 
-use crate::evaluate::{FileFilter, Matches};
-use crate::snapshot::manifests::load_list;
-use crate::snapshot::whole::load_any;
+use crate::evaluate::FileFilter;
+use crate::manifest::load_list;
 use crate::{Error, Result, Table, task};
 
 pub use appended::appended_rows;
 pub(crate) use appended::range;
 pub use changes::{ChangePlan, FileChange, SnapshotChanges, changed_rows};
-pub(crate) use check::entries as check_entries;
 pub(crate) use deletes::target_of;
 pub(crate) use select::{instant, snapshot};
 
 use deletes::DeleteIndex;
+use files::{Files, task_of};
 
 /// Manifests that are fetched and decoded at the same time.
 const MANIFESTS_AT_ONCE: usize = 8;
@@ -55,6 +56,7 @@ pub struct ScanBuilder<'a> {
     selector: SnapshotSelector,
     filter: Predicate,
     columns: Option<Vec<String>>,
+    metrics: Option<Vec<String>>,
 }
 
 impl<'a> ScanBuilder<'a> {
@@ -65,6 +67,7 @@ impl<'a> ScanBuilder<'a> {
             selector: SnapshotSelector::Head,
             filter: Predicate::AlwaysTrue,
             columns: None,
+            metrics: None,
         }
     }
 
@@ -87,6 +90,15 @@ impl<'a> ScanBuilder<'a> {
     #[must_use]
     pub fn select(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.columns = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Of the sizes, counts and bounds of columns, the tasks' files keep only those of these top-level
+    /// columns, of what is nested in them, and of the columns of the filter. A plan of many files and
+    /// columns is made faster then and needs less memory. Without this they keep all.
+    #[must_use]
+    pub fn metrics_of(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.metrics = Some(columns.into_iter().map(Into::into).collect());
         self
     }
 
@@ -114,8 +126,10 @@ impl<'a> ScanBuilder<'a> {
         let (snapshot, schema) = snapshot(table, &self.selector)?;
         let projected = select::columns(&schema, self.columns.as_deref())
             .map_err(|error| error.with("table", table.ident()))?;
-        let filter = FileFilter::new(table.metadata(), &schema, &self.filter)
-            .map_err(|error| error.with("table", table.ident()))?;
+        let of_table = |error: Error| error.with("table", table.ident());
+        let filter = FileFilter::new(table.metadata(), &schema, &self.filter).map_err(of_table)?;
+        let metrics =
+            select::metrics(&schema, self.metrics.as_deref(), &filter).map_err(of_table)?;
         let mut plan = ScanPlan {
             table: table.clone(),
             snapshot,
@@ -126,10 +140,14 @@ impl<'a> ScanBuilder<'a> {
         let Some(snapshot) = plan.snapshot.clone() else {
             return Ok(plan);
         };
-        let (data, deletes) = plan.read_manifests(&snapshot, &filter).await?;
-        let deletes = DeleteIndex::new(table.metadata(), &filter, &deletes)
-            .map_err(|error| error.with("table", table.ident()))?;
-        plan.add_tasks(&filter, &data, &deletes)?;
+        let filter = Arc::new(filter);
+        let (data, deletes) = plan.manifests(&snapshot, &filter).await?;
+        let (files, deletes) = futures::try_join!(
+            Files::of(table, &filter, &metrics, data),
+            load_manifests(table, deletes)
+        )?;
+        let deletes = DeleteIndex::new(table.metadata(), &filter, &deletes).map_err(of_table)?;
+        plan.add(files, &deletes)?;
         Ok(plan)
     }
 }
@@ -172,6 +190,9 @@ impl DeleteFile {
 pub struct ScanTask {
     /// The data file's manifest entry.
     pub file: Arc<DataFile>,
+    /// Of the file only the row groups that begin in these bytes; all of it where none are named. Plans
+    /// have whole files, and [`splits`](ScanPlan::splits) of them may have parts.
+    pub range: Option<Range<u64>>,
     /// The partition spec that the file was written with.
     pub spec_id: i32,
     /// The file's data sequence number.
@@ -215,11 +236,11 @@ pub(crate) type Loaded = (ManifestFile, Vec<Arc<ManifestEntry>>);
 
 impl ScanPlan {
     /// The manifests of the snapshot that may hold matching files: data, deletes.
-    async fn read_manifests(
+    async fn manifests(
         &mut self,
         snapshot: &SnapshotRef,
         filter: &FileFilter,
-    ) -> Result<(Vec<Loaded>, Vec<Loaded>)> {
+    ) -> Result<(Vec<ManifestFile>, Vec<ManifestFile>)> {
         let list = manifest_list(&self.table, snapshot).await?;
         self.metrics.manifests = list.len();
         let (mut data, mut deletes) = (Vec::new(), Vec::new());
@@ -241,68 +262,32 @@ impl ScanPlan {
                 deletes.push(manifest);
             }
         }
-        let (data, deletes) = futures::try_join!(
-            load_manifests(&self.table, data),
-            load_manifests(&self.table, deletes)
-        )?;
         Ok((data, deletes))
     }
 
-    /// Adds a task for each live data file that may hold matching rows.
-    fn add_tasks(
-        &mut self,
-        filter: &FileFilter,
-        data: &[Loaded],
-        deletes: &DeleteIndex,
-    ) -> Result<()> {
+    /// Takes over the files that may hold matching rows, each with its deletes.
+    fn add(&mut self, files: Files, deletes: &DeleteIndex) -> Result<()> {
+        self.metrics.files += files.seen;
+        self.metrics.files_pruned += files.pruned;
+        self.tasks = files.tasks;
         let mut applied = HashSet::new();
-        for (manifest, entries) in data {
-            for entry in entries.iter().filter(|entry| entry.is_alive()) {
-                self.metrics.files += 1;
-                let residual = match filter.matches(manifest.partition_spec_id, &entry.data_file) {
-                    Matches::None => {
-                        self.metrics.files_pruned += 1;
-                        continue;
-                    }
-                    Matches::All => Predicate::AlwaysTrue,
-                    Matches::Some(residual) => residual,
-                };
-                let mut task = task_of(manifest, entry)?;
-                task.residual = residual;
-                deletes.apply_to(&mut task)?;
-                let files = task.position_deletes.iter().chain(&task.equality_deletes);
-                applied.extend(files.map(|delete| {
-                    let path = delete.file.file_path().to_string();
-                    (path, delete.file.content_offset())
-                }));
-                self.metrics.bytes += task.file.file_size_in_bytes();
-                self.tasks.push(task);
+        for task in &mut self.tasks {
+            self.metrics.bytes += task.file.file_size_in_bytes();
+            if deletes.is_empty() {
+                continue;
             }
+            deletes.apply_to(task)?;
+            let files = task.position_deletes.iter().chain(&task.equality_deletes);
+            applied.extend(files.map(|delete| {
+                let path = delete.file.file_path().to_string();
+                (path, delete.file.content_offset())
+            }));
         }
         self.metrics.delete_files = applied.len();
         // Stable: files of one commit stay in the order of the manifests.
         self.tasks.sort_by_key(|task| task.sequence_number);
         Ok(())
     }
-}
-
-/// The data file of an entry as a task without filter and deletes.
-fn task_of(manifest: &ManifestFile, entry: &ManifestEntry) -> Result<ScanTask> {
-    if entry.data_file.content_type() != DataContentType::Data {
-        return Err(
-            Error::corrupt("a manifest of data files names a delete file")
-                .with("path", &manifest.manifest_path)
-                .with("file", entry.file_path()),
-        );
-    }
-    Ok(ScanTask {
-        file: Arc::new(entry.data_file.clone()),
-        spec_id: manifest.partition_spec_id,
-        sequence_number: sequence_number(manifest, entry)?,
-        position_deletes: Vec::new(),
-        equality_deletes: Vec::new(),
-        residual: Predicate::AlwaysTrue,
-    })
 }
 
 fn sequence_number(manifest: &ManifestFile, entry: &ManifestEntry) -> Result<i64> {
@@ -334,16 +319,15 @@ pub(crate) async fn load_manifests(
     table: &Table,
     manifests: Vec<ManifestFile>,
 ) -> Result<Vec<Loaded>> {
-    let io = table.storage().file_io();
     stream::iter(manifests)
         .map(|manifest| {
-            let (io, table) = (io.clone(), table.clone());
+            let table = table.clone();
             async move {
                 let path = manifest.manifest_path.clone();
                 task::decode(&path, async move {
-                    let entries = load_any(&table, &io, &manifest).await?;
+                    let entries = table.manifests().entries(&manifest).await?;
                     check::entries(table.metadata(), &manifest, &entries)?;
-                    Ok((manifest, entries))
+                    Ok((manifest, entries.into_iter().map(Arc::new).collect()))
                 })
                 .await
             }

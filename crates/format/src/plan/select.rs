@@ -1,11 +1,13 @@
 //! Which snapshot, which schema, which columns.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use iceberg::spec::{MAIN_BRANCH, Schema, SchemaRef, SnapshotRef};
 
 use super::SnapshotSelector;
+use crate::evaluate::FileFilter;
+use crate::manifest::Metrics;
 use crate::{Error, Result, Table};
 
 /// The snapshot and the schema to read it with: branches are read with the current schema, what is
@@ -75,6 +77,22 @@ pub(crate) fn instant(millis: i64) -> String {
         || format!("{millis} ms"),
         |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
     )
+}
+
+/// Of which columns files keep what they say of their columns: of these top-level columns and of those
+/// of the filter; of all where none are named.
+pub(super) fn metrics(
+    schema: &SchemaRef,
+    names: Option<&[String]>,
+    filter: &FileFilter,
+) -> Result<Metrics> {
+    let Some(names) = names else {
+        return Ok(Metrics::All);
+    };
+    let mut ids: BTreeSet<i32> = filter.columns().collect();
+    let named = columns(schema, Some(names))?;
+    ids.extend(named.field_id_to_fields().keys());
+    Ok(Metrics::Of(Arc::new(ids)))
 }
 
 /// The schema of these top-level columns, in this order; of all columns where none are named.

@@ -14,7 +14,7 @@ use roaring::RoaringTreemap;
 use super::*;
 use crate::ErrorKind;
 use crate::fixture::{Added, Fixture};
-use crate::snapshot::manifests::load_entries;
+use crate::manifest::load_entries;
 use crate::storage::Location;
 
 mod damage;
@@ -43,7 +43,7 @@ fn by_kind() -> Fixture {
     Fixture::partitioned(FormatVersion::V2, fields(), spec)
 }
 
-async fn rows(fixture: &mut Fixture, ids: std::ops::Range<i64>, of: &str) -> DataFile {
+async fn rows(fixture: &mut Fixture, ids: Range<i64>, of: &str) -> DataFile {
     let kinds = StringArray::from_iter_values(ids.clone().map(|_| of));
     let batch = fixture.batch(vec![longs(ids), Arc::new(kinds)]);
     let partitioned = !fixture.metadata.default_partition_spec().is_unpartitioned();
@@ -476,7 +476,7 @@ async fn appended_rows_are_those_of_appends_in_commit_order() {
         files.push(rows(&mut fixture, start..start + 1, "a").await);
     }
     let path = |at: usize| files[at].file_path();
-    let add = |range: std::ops::Range<usize>| {
+    let add = |range: Range<usize>| {
         files[range]
             .iter()
             .map(|file| (0, file.clone()))

@@ -1,6 +1,7 @@
 //! One Parquet file: opened, its columns mapped to the table's by field id, read as a stream.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
@@ -14,6 +15,7 @@ use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream
 use parquet::arrow::{ProjectionMask, RowNumber};
 use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 
 use super::missing::{self, IdentityValues};
 use super::pages::Pages;
@@ -34,6 +36,8 @@ pub(crate) struct ParquetFile {
     size: u64,
     input: ParquetObjectReader,
     footer: ArrowReaderMetadata,
+    /// The row groups that are read, in file order; all where none are named.
+    groups: Option<Vec<usize>>,
 }
 
 /// A column that is wanted, in Iceberg's and in Arrow's form.
@@ -72,20 +76,24 @@ pub(crate) struct Rows {
     pub(crate) positions: Int64Array,
 }
 
+/// Whether a file is of a form that is read, before its bytes look like those of a damaged one.
+///
+/// # Errors
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for files of ORC and Avro, and for encrypted ones.
+pub fn check_form(file: &DataFile) -> Result<()> {
+    let refused = match file.file_format() {
+        DataFileFormat::Parquet if file.key_metadata().is_none() => return Ok(()),
+        DataFileFormat::Parquet => "encrypted files are not read".to_string(),
+        format => format!("files of the format {format} are not read"),
+    };
+    Err(Error::unsupported(refused).with("path", file.file_path()))
+}
+
 impl ParquetFile {
     /// Reads the footer.
     pub(crate) async fn open(storage: &Storage, file: &DataFile) -> Result<Self> {
         let path = file.file_path().to_string();
-        if file.file_format() != DataFileFormat::Parquet {
-            return Err(Error::unsupported(format!(
-                "files of the format {} are not read",
-                file.file_format()
-            ))
-            .with("path", path));
-        }
-        if file.key_metadata().is_some() {
-            return Err(Error::unsupported("encrypted files are not read").with("path", path));
-        }
+        check_form(file)?;
         let location = Location::parse(&path).map_err(|error| error.with("path", &path))?;
         let size = file.file_size_in_bytes();
         match Self::read_footer(storage, &location, size).await {
@@ -95,6 +103,7 @@ impl ParquetFile {
                     size,
                     input,
                     footer,
+                    groups: None,
                 };
                 opened.check_rows(file.record_count())?;
                 Ok(opened)
@@ -181,6 +190,24 @@ impl ParquetFile {
         Ok(())
     }
 
+    /// Leaves of the file the row groups that begin in these bytes. Ranges that lie end to end have each
+    /// row group once.
+    pub(crate) fn within(&mut self, range: &Range<u64>) {
+        let groups = self.footer.metadata().row_groups().iter().enumerate();
+        let begins = |group: &RowGroupMetaData| {
+            let column = group.columns().first()?;
+            let offset = column
+                .dictionary_page_offset()
+                .unwrap_or(column.data_page_offset());
+            u64::try_from(offset).ok()
+        };
+        let within = groups
+            // One without columns has nothing to read, but it has rows.
+            .filter(|(_, group)| range.contains(&begins(group).unwrap_or_default()))
+            .map(|(at, _)| at);
+        self.groups = Some(within.collect());
+    }
+
     /// The sizes of the row groups in file order.
     pub(crate) fn row_counts(&self) -> Vec<u64> {
         let groups = self.footer.metadata().row_groups();
@@ -219,6 +246,7 @@ impl ParquetFile {
             path,
             input,
             footer,
+            groups,
             ..
         } = self;
         // The reader reserves memory for a batch of such values before it sees how many there are.
@@ -231,12 +259,9 @@ impl ParquetFile {
         let batch_size = batch_size.min(WIDE / widest.unwrap_or_default().max(1));
         let input = Pages::new(input, footer.metadata(), &leaves);
         let mask = ProjectionMask::leaves(footer.parquet_schema(), leaves);
-        let row_counts: Vec<i64> = footer
-            .metadata()
-            .row_groups()
-            .iter()
-            .map(|group| group.num_rows())
-            .collect();
+        let all = footer.metadata().row_groups();
+        let groups = groups.unwrap_or_else(|| (0..all.len()).collect());
+        let row_counts: Vec<i64> = groups.iter().map(|at| all[*at].num_rows()).collect();
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(input, footer)
             .with_batch_size(batch_size.max(1))
             .with_projection(mask);
@@ -244,11 +269,15 @@ impl ParquetFile {
             .iter()
             .map(|rows| u64::try_from(*rows).unwrap_or_default())
             .sum();
-        if let Some(selections) = selections {
-            let selection = whole(selections, &row_counts);
+        if let Some(mut selections) = selections {
+            let of_groups = groups
+                .iter()
+                .map(|at| selections.get_mut(*at).and_then(Option::take));
+            let selection = whole(of_groups, &row_counts);
             expected = selection.row_count() as u64;
             builder = builder.with_row_selection(selection);
         }
+        builder = builder.with_row_groups(groups);
         let stream = builder.build().map_err(|error| failure(error, &path))?;
         let mapper = Mapper {
             path: path.clone(),
@@ -432,9 +461,12 @@ fn needed(have: &Field, want: &Field, first: usize, leaves: &mut HashSet<usize>)
 }
 
 /// One selection over the whole file.
-fn whole(selections: Vec<Option<RowSelection>>, row_counts: &[i64]) -> RowSelection {
+fn whole(
+    selections: impl Iterator<Item = Option<RowSelection>>,
+    row_counts: &[i64],
+) -> RowSelection {
     let mut selectors: Vec<RowSelector> = Vec::new();
-    for (selection, rows) in selections.into_iter().zip(row_counts) {
+    for (selection, rows) in selections.zip(row_counts) {
         match selection {
             Some(selection) => selectors.extend(Vec::<RowSelector>::from(selection)),
             None => selectors.push(RowSelector::select(

@@ -31,6 +31,7 @@ pub use changes::{
     CHANGE_ORDINAL_COLUMN, CHANGE_TYPE_COLUMN, COMMIT_SNAPSHOT_ID_COLUMN, ChangeOptions,
     ChangeType, UpdateImages, change_schema, read_changes,
 };
+pub use file::check_form;
 pub use missing::{IdentityValues, identity_values, missing_column};
 pub use names::{name_mapping, with_field_ids};
 pub use reshape::{reshape, reshape_to};

@@ -63,11 +63,14 @@ impl FileScan {
         } = self;
         let output = output?;
         let path = task.file.file_path();
-        let (file, deleted, equality) = futures::try_join!(
+        let (mut file, deleted, equality) = futures::try_join!(
             ParquetFile::open(table.storage(), &task.file),
             loader.positions(&task),
             loader.equality(&table, &task),
         )?;
+        if let Some(range) = &task.range {
+            file.within(range);
+        }
         let mut wanted = columns
             .as_struct()
             .fields()

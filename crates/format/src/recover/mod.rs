@@ -31,7 +31,7 @@ use iceberg::spec::{SnapshotRef, TableMetadata};
 use uuid::Uuid;
 
 use crate::commit::metadata_file;
-use crate::snapshot::manifests::load_list;
+use crate::manifest::load_list;
 use crate::storage::{FileInfo, Location, Storage};
 use crate::{Error, ErrorKind, Result};
 

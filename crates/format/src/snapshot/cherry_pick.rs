@@ -8,12 +8,12 @@ use iceberg::spec::{
 };
 use iceberg::{TableRequirement, TableUpdate};
 
-use super::manifests::rebuild;
 use super::producer::Producer;
 use super::removals::Removals;
 use super::since::{Changed, Since};
 use super::{CommitNotes, NextSnapshot};
 use crate::commit::{Operation, PlannedChange};
+use crate::manifest::rebuild;
 use crate::write::WrittenFile;
 use crate::{Error, ErrorKind, Result, Table};
 

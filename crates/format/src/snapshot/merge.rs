@@ -9,11 +9,11 @@
 use std::collections::BTreeMap;
 
 use iceberg::spec::{
-    DataFile, Datum, ManifestContentType, ManifestEntry, ManifestFile, ManifestWriter,
-    PrimitiveLiteral,
+    DataFile, Datum, ManifestContentType, ManifestEntry, ManifestFile, PrimitiveLiteral,
 };
 
 use super::producer::{Producer, parts};
+use crate::manifest::ManifestWriter;
 use crate::properties::ManifestProperties;
 use crate::{Error, Result};
 
@@ -113,8 +113,8 @@ async fn copied(
     manifests: Vec<ManifestFile>,
     properties: &ManifestProperties,
 ) -> Result<Vec<ManifestFile>> {
-    // What was packed by its size on disk may be compressed there, and what is written here is not. Far
-    // from the limit it is all one manifest, or merging would not come to an end.
+    // What was packed by its size on disk may be compressed better there than it is here. Far from the
+    // limit it is all one manifest, or merging would not come to an end.
     let mut copies = Copies::new(properties.target_size.saturating_mul(2));
     for part in parts(manifests) {
         for (manifest, entries) in producer.load(part).await? {
@@ -129,7 +129,7 @@ async fn copied(
 /// Copies live entries of older manifests of one spec and content into new manifests, each of a size.
 pub(super) struct Copies {
     limit: u64,
-    open: Option<(ManifestWriter, u64)>,
+    open: Option<ManifestWriter>,
     manifests: Vec<ManifestFile>,
     entries: u64,
 }
@@ -151,23 +151,18 @@ impl Copies {
         manifest: &ManifestFile,
         entry: &ManifestEntry,
     ) -> Result<()> {
-        let weight = weight(&entry.data_file);
-        if let Some((writer, size)) = self.open.take() {
-            if size.saturating_add(weight) > self.limit {
-                self.manifests.push(producer.written(writer).await?);
-            } else {
-                self.open = Some((writer, size));
-            }
+        let is_full = |writer: &mut ManifestWriter| {
+            writer.size().saturating_add(weight(&entry.data_file)) > self.limit
+        };
+        if let Some(full) = self.open.take_if(is_full) {
+            self.manifests.push(producer.written(full).await?);
         }
-        let (mut writer, size) = match self.open.take() {
+        let mut writer = match self.open.take() {
             Some(open) => open,
-            None => {
-                let spec_id = manifest.partition_spec_id;
-                (producer.manifest_writer(spec_id, manifest.content)?, 0)
-            }
+            None => producer.manifest_writer(manifest.partition_spec_id, manifest.content)?,
         };
         producer.keep(&mut writer, manifest, entry)?;
-        self.open = Some((writer, size + weight));
+        self.open = Some(writer);
         self.entries += 1;
         Ok(())
     }
@@ -177,7 +172,7 @@ impl Copies {
     /// # Errors
     /// [`Internal`](crate::ErrorKind::Internal) if an entry was lost.
     pub(super) async fn finish(mut self, producer: &Producer<'_>) -> Result<Vec<ManifestFile>> {
-        if let Some((writer, _)) = self.open.take() {
+        if let Some(writer) = self.open.take() {
             self.manifests.push(producer.written(writer).await?);
         }
         let counts = self.manifests.iter().map(|m| m.existing_files_count);
@@ -196,8 +191,10 @@ impl Copies {
     }
 }
 
-/// About how many bytes a file takes in a manifest.
+/// About how many bytes a file takes in a manifest, compressed.
 pub(super) fn weight(file: &DataFile) -> u64 {
+    // Paths and bounds of neighbours are much alike.
+    const COMPRESSION: usize = 4;
     // Numbers of variable length: ids are short, and counts and sizes not long.
     const FIXED: usize = 48;
     const COUNT: usize = 5;
@@ -219,7 +216,7 @@ pub(super) fn weight(file: &DataFile) -> u64 {
         + counts * COUNT
         + bounds.map(|bound| 3 + length(bound)).sum::<usize>()
         + lists * VALUE;
-    bytes as u64
+    (bytes / COMPRESSION) as u64
 }
 
 fn length(bound: &Datum) -> usize {

@@ -10,7 +10,6 @@ mod delete_files;
 mod expire;
 mod fast_append;
 mod isolation;
-pub(crate) mod manifests;
 mod merge;
 mod producer;
 mod refs;
@@ -20,7 +19,6 @@ mod rewrite;
 mod rewrite_manifests;
 mod since;
 mod summary;
-pub(crate) mod whole;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -8,22 +8,20 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataContentType, DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry,
-    ManifestFile, ManifestListWriter, ManifestWriter, ManifestWriterBuilder, Operation,
-    PartitionSpec, PartitionSpecRef, SchemaRef, Snapshot, SnapshotReference, Struct, StructType,
-    Summary,
+    ManifestFile, ManifestListWriter, Operation, PartitionSpec, PartitionSpecRef, SchemaRef,
+    Snapshot, SnapshotReference, Struct, StructType, Summary,
 };
 use iceberg::{TableRequirement, TableUpdate};
 use uuid::Uuid;
 
-use super::manifests::rebuild;
 use super::merge::merge;
 use super::removals::Removals;
 use super::summary::{SummaryBuilder, SummaryContext};
-use super::whole::{Columns, load_whole, renamed};
 use super::{CommitNotes, NextSnapshot};
 use crate::commit::{Mark, PlannedChange, TableChange};
+use crate::manifest::{ManifestWriter, rebuild, renamed};
 use crate::partition::widened;
-use crate::plan::{Loaded, manifest_list};
+use crate::plan::{Loaded, load_manifests, manifest_list};
 use crate::properties::ManifestProperties;
 use crate::storage::Location;
 use crate::write::{WrittenFile, check_partitioning, partition_name};
@@ -70,7 +68,6 @@ pub(super) struct Producer<'a> {
     /// Whether the manifests of older snapshots stay as they are, if no file is removed from them.
     fast: bool,
     properties: ManifestProperties,
-    columns: Option<Arc<Columns>>,
     /// The current schema with columns that were dropped, for specs that need these.
     with_dropped: Option<SchemaRef>,
     summary: SummaryBuilder,
@@ -99,7 +96,6 @@ impl<'a> Producer<'a> {
             fast: false,
             properties: ManifestProperties::of(base.metadata())
                 .map_err(|error| error.with("table", base.ident()))?,
-            columns: None,
             with_dropped: None,
             summary: SummaryBuilder::default(),
             written: Vec::new(),
@@ -242,10 +238,9 @@ impl<'a> Producer<'a> {
                 for chunk in files.chunks(ENTRIES_PER_MANIFEST) {
                     let mut writer = self.manifest_writer(spec_id, content)?;
                     for new in chunk {
-                        // A negative number means: inherit that of the manifest.
                         writer
-                            .add_file(new.file.clone(), new.sequence_number.unwrap_or(-1))
-                            .map_err(|error| self.error(error))?;
+                            .add_file(&new.file, new.sequence_number)
+                            .map_err(|error| self.of_table(error))?;
                     }
                     manifests.push(self.written(writer).await?);
                 }
@@ -366,14 +361,12 @@ impl<'a> Producer<'a> {
                     Filtered::Empty => {}
                 }
             }
+            let storage = self.base.storage();
             let written = stream::iter(writers)
-                .map(|(at, writer)| async move {
-                    let manifest = writer.write_manifest_file().await?;
-                    Ok::<_, iceberg::Error>((at, manifest))
-                })
+                .map(|(at, writer)| async move { Ok((at, writer.write(storage).await?)) })
                 .buffered(WRITTEN_AT_ONCE)
                 .try_collect::<Vec<_>>();
-            kept.extend(written.await.map_err(|error| self.error(error))?);
+            kept.extend(written.await.map_err(|error: Error| self.of_table(error))?);
         }
         kept.sort_by_key(|(at, _)| *at);
         Ok(kept.into_iter().map(|(_, manifest)| manifest).collect())
@@ -405,8 +398,8 @@ impl<'a> Producer<'a> {
             let file = self.with_types_of_now(entry.data_file.clone(), spec_id)?;
             self.summary.removed(&file, &spec);
             writer
-                .add_delete_file(file, numbers.sequence, Some(numbers.file_sequence))
-                .map_err(|error| self.error(error))?;
+                .add_delete_file(&file, numbers.sequence, numbers.file_sequence)
+                .map_err(|error| self.of_table(error))?;
         }
         Ok(Filtered::Other(Box::new(writer)))
     }
@@ -423,31 +416,23 @@ impl<'a> Producer<'a> {
         let file = self.with_types_of_now(entry.data_file.clone(), manifest.partition_spec_id)?;
         writer
             .add_existing_file(
-                file,
+                &file,
                 numbers.added_by,
                 numbers.sequence,
-                Some(numbers.file_sequence),
+                numbers.file_sequence,
             )
-            .map_err(|error| self.error(error))
+            .map_err(|error| self.of_table(error))
     }
 
     /// Manifests with all that their entries have, also of columns that were dropped.
-    pub(super) async fn load(&mut self, manifests: Vec<ManifestFile>) -> Result<Vec<Loaded>> {
-        let columns = self.columns();
-        load_whole(self.base, &columns, manifests).await
-    }
-
-    fn columns(&mut self) -> Arc<Columns> {
-        let columns = self
-            .columns
-            .get_or_insert_with(|| Arc::new(Columns::of(self.base.metadata())));
-        columns.clone()
+    pub(super) async fn load(&self, manifests: Vec<ManifestFile>) -> Result<Vec<Loaded>> {
+        load_manifests(self.base, manifests).await
     }
 
     /// Writes a manifest.
     pub(super) async fn written(&self, writer: ManifestWriter) -> Result<ManifestFile> {
-        let written = writer.write_manifest_file().await;
-        written.map_err(|error| self.error(error))
+        let written = writer.write(self.base.storage()).await;
+        written.map_err(|error| self.of_table(error))
     }
 
     fn spec(&self, spec_id: i32) -> Result<PartitionSpecRef> {
@@ -468,7 +453,7 @@ impl<'a> Producer<'a> {
         let whole = if sources.all(|id| current.field_by_id(id).is_some()) {
             current.clone()
         } else {
-            let columns = self.columns();
+            let columns = self.base.manifests().columns();
             let schema = self.with_dropped.get_or_insert_with(|| {
                 let completed = columns.complete(current);
                 completed.map_or_else(|| current.clone(), Arc::new)
@@ -528,25 +513,15 @@ impl<'a> Producer<'a> {
         spec_id: i32,
         content: ManifestContentType,
     ) -> Result<ManifestWriter> {
-        let metadata = self.base.metadata();
         let spec = self.spec(spec_id)?;
         let schema = self.schema_of(&spec);
-        let path = self
+        let place = self
             .folder
-            .join(&format!("{}-m{}.avro", self.attempt, self.written.len()))
-            .to_string();
-        let output = self.io.new_output(&path)?;
-        self.written.push(path);
-        let builder =
-            ManifestWriterBuilder::new(output, Some(self.next.id), schema, spec.as_ref().clone());
-        Ok(
-            match (metadata.format_version() >= FormatVersion::V3, content) {
-                (false, ManifestContentType::Data) => builder.build_v2_data(),
-                (false, ManifestContentType::Deletes) => builder.build_v2_deletes(),
-                (true, ManifestContentType::Data) => builder.build_v3_data(),
-                (true, ManifestContentType::Deletes) => builder.build_v3_deletes(),
-            },
-        )
+            .join(&format!("{}-m{}.avro", self.attempt, self.written.len()));
+        self.written.push(place.to_string());
+        let version = self.base.metadata().format_version();
+        ManifestWriter::new(place, self.next.id, &schema, &spec, version, content)
+            .map_err(|error| self.of_table(error))
     }
 
     /// Writes the manifest list; on V3 gives the snapshot's first row id and the rows it assigned.
@@ -581,7 +556,11 @@ impl<'a> Producer<'a> {
     }
 
     fn error(&self, error: iceberg::Error) -> Error {
-        Error::from(error).with("table", self.base.ident())
+        self.of_table(error.into())
+    }
+
+    fn of_table(&self, error: Error) -> Error {
+        error.with("table", self.base.ident())
     }
 }
 

@@ -8,10 +8,10 @@ use iceberg::spec::{
 };
 use proptest::prelude::*;
 
-use super::manifests::{load_entries, load_list, rebuild};
 use super::*;
 use crate::commit::faults::{Fault, FaultyCommitter};
 use crate::commit::{Applied, Committer, MemoryCommitter, RetryPolicy, Transaction};
+use crate::manifest::{load_entries, load_list, rebuild};
 use crate::storage::{Location, Storage};
 use crate::{Environment, Identity, ManualClock, SeededIds, TableIdent};
 

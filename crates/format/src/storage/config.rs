@@ -5,11 +5,28 @@ use serde::Deserialize;
 use crate::Secret;
 
 /// Settings of all stores.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StorageConfig {
     /// Settings of S3-compatible stores.
     pub s3: S3Config,
+    /// How many bytes of manifests and manifest lists are kept in memory, as they are in their files.
+    /// None are where it is 0.
+    pub metadata_cache_bytes: u64,
+}
+
+impl StorageConfig {
+    /// 128 MiB: about the manifests of 200,000 files of a dozen columns.
+    pub const METADATA_CACHE_BYTES: u64 = 128 << 20;
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            s3: S3Config::default(),
+            metadata_cache_bytes: Self::METADATA_CACHE_BYTES,
+        }
+    }
 }
 
 /// Settings of an S3-compatible store. What is not set comes from the `AWS_*` environment.

@@ -112,6 +112,7 @@ impl IcebergStorage for Adapter {
     async fn writer(&self, path: &str) -> iceberg::Result<Box<dyn FileWrite>> {
         let location = Location::parse(path)?;
         let store = self.storage.store(location.root())?;
+        self.storage.forget(&location).await;
         Ok(Box::new(Writer {
             inner: BufWriter::new(store, location.object_path()?),
             location,

@@ -1,6 +1,7 @@
 //! Access to files, shared by table metadata, data and DataFusion: one `object_store` client per
 //! bucket, whoever asks.
 
+mod cache;
 mod config;
 mod file_io;
 mod location;
@@ -17,6 +18,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
+use cache::Cache;
 pub use config::{S3Config, StorageConfig};
 pub use location::{Location, StoreRoot, normalize};
 
@@ -43,6 +45,7 @@ pub struct Storage(Arc<Inner>);
 struct Inner {
     config: StorageConfig,
     stores: Mutex<HashMap<StoreRoot, Arc<dyn ObjectStore>>>,
+    immutable: Cache,
 }
 
 impl Default for Storage {
@@ -55,6 +58,7 @@ impl Storage {
     /// Storage with these settings. No store is contacted yet.
     pub fn new(config: StorageConfig) -> Self {
         Self(Arc::new(Inner {
+            immutable: Cache::new(config.metadata_cache_bytes),
             config,
             stores: Mutex::new(HashMap::new()),
         }))
@@ -136,13 +140,34 @@ impl Storage {
     pub async fn read(&self, location: &Location) -> Result<Bytes> {
         let store = self.store(location.root())?;
         let at = |error: object_store::Error| Error::from(error).with("path", location);
+        let path = location.object_path();
         store
-            .get(&location.object_path()?)
+            .get(&path.map_err(|error| error.with("path", location))?)
             .await
             .map_err(at)?
             .bytes()
             .await
             .map_err(at)
+    }
+
+    /// Reads a whole file that nobody changes once it is written, such as a manifest. It is kept in
+    /// memory for the next time, as far as
+    /// [`metadata_cache_bytes`](StorageConfig::metadata_cache_bytes) reach.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_immutable(&self, location: &Location) -> Result<Bytes> {
+        if let Some(bytes) = self.0.immutable.get(location).await {
+            return Ok(bytes);
+        }
+        let bytes = self.read(location).await?;
+        self.0.immutable.insert(location, &bytes).await;
+        Ok(bytes)
+    }
+
+    /// For what writes past this: the file is not what it was.
+    async fn forget(&self, location: &Location) {
+        self.0.immutable.forget(location).await;
     }
 
     /// Reads a range of bytes.
@@ -203,6 +228,7 @@ impl Storage {
     }
 
     async fn put(&self, location: &Location, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.forget(location).await;
         self.store(location.root())?
             .put_opts(&location.object_path()?, bytes.into(), mode.into())
             .await
@@ -215,6 +241,7 @@ impl Storage {
     /// # Errors
     /// [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable), with the path.
     pub async fn delete(&self, location: &Location) -> Result<()> {
+        self.forget(location).await;
         match self
             .store(location.root())?
             .delete(&location.object_path()?)

@@ -103,6 +103,12 @@ pub(super) static KNOWN: &[Known] = &[
         "The folder below which all tables lie, or `s3://BUCKET/PREFIX`.",
     ),
     key(
+        &["storage", "metadata-cache"],
+        Kind::Size,
+        Some("128MiB"),
+        "How many bytes of manifests and manifest lists are kept in memory.",
+    ),
+    key(
         &["storage", "s3", "endpoint"],
         Kind::Url,
         None,

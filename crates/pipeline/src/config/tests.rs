@@ -246,7 +246,7 @@ fn an_unknown_key_names_its_line_and_the_nearest() {
     assert!(context(&error, "file").ends_with("berglake.toml"));
     assert_eq!(
         error.advice(),
-        Some("did you mean warehouse? allowed in [storage]: warehouse, s3")
+        Some("did you mean warehouse? allowed in [storage]: warehouse, metadata-cache, s3")
     );
 
     let error = load("[stroage]\nwarehouse = \"x\"\n").unwrap_err();

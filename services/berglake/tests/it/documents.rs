@@ -1,5 +1,5 @@
-//! The documents say what is true: the tests that `ARCHITECTURE.md` names exist, links lead somewhere,
-//! and any project runs on the compose stack.
+//! The documents say what is true: the tests that `ARCHITECTURE.md` and `docs/traps.md` name exist, links
+//! lead somewhere, and any project runs on the compose stack.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,6 +73,83 @@ fn the_tests_that_guard_the_invariants_exist() {
     let known = functions();
     let missing: Vec<_> = named.difference(&known).collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md names {missing:?}");
+}
+
+/// The places in backticks in a text, from the root of the workspace: a file or a folder, and the test in
+/// it where one is named as `path::name`.
+fn named_places(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let places = quoted.filter(|code| {
+        ["crates/", "services/", "integration-tests/"]
+            .iter()
+            .any(|folder| code.starts_with(folder))
+    });
+    places.map(|code| match code.split_once("::") {
+        Some((path, name)) => (path, Some(name)),
+        None => (code, None),
+    })
+}
+
+/// What is wrong with a place, if anything.
+fn wrong_place(path: &str, name: Option<&str>) -> Option<String> {
+    let at = root().join(path);
+    let Some(name) = name else {
+        return (!at.exists()).then(|| format!("there is no {path}"));
+    };
+    let text = fs::read_to_string(&at).unwrap_or_default();
+    let defined = ["fn", "def"]
+        .iter()
+        .any(|keyword| text.contains(&format!("{keyword} {name}(")));
+    (!defined).then(|| format!("there is no {name} in {path}"))
+}
+
+#[test]
+fn each_trap_names_where_it_is_handled_and_tests_that_exist() {
+    let text = fs::read_to_string(root().join("docs/traps.md")).unwrap();
+    // Of each table, the lines below the one that is drawn under the head.
+    let mut below_head = false;
+    let traps: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            let row = below_head && line.starts_with('|');
+            below_head = row || line.starts_with("|-");
+            row
+        })
+        .collect();
+    assert!(traps.len() > 50, "only {} traps are listed", traps.len());
+    let mut wrong = Vec::new();
+    for trap in traps {
+        let [_, what, _, handled, tests, _] = trap.split('|').collect::<Vec<_>>()[..] else {
+            wrong.push(format!("not four columns: {trap}"));
+            continue;
+        };
+        let what = what.trim();
+        if !named_places(handled).any(|(_, name)| name.is_none()) {
+            wrong.push(format!("handled nowhere: {what}"));
+        }
+        if !named_places(tests).any(|(_, name)| name.is_some()) {
+            wrong.push(format!("without a test: {what}"));
+        }
+    }
+    wrong.extend(named_places(&text).filter_map(|(path, name)| wrong_place(path, name)));
+    assert!(wrong.is_empty(), "docs/traps.md: {wrong:#?}");
+}
+
+#[test]
+fn a_place_that_is_not_there_is_noticed() {
+    let here = "services/berglake/tests/it/documents.rs";
+    let text = format!("see `{here}::a_place_that_is_not_there_is_noticed`, `{here}` and `x::y`");
+    let places: Vec<_> = named_places(&text).collect();
+    let own = "a_place_that_is_not_there_is_noticed";
+    assert_eq!(places, [(here, Some(own)), (here, None)]);
+    assert!(
+        places
+            .iter()
+            .all(|(path, name)| wrong_place(path, *name).is_none())
+    );
+    assert!(wrong_place(here, Some("a_place_that_is")).is_some());
+    assert!(wrong_place("services/berglake/nowhere.rs", Some(own)).is_some());
+    assert!(wrong_place("services/berglake/nowhere", None).is_some());
 }
 
 /// What a link to a heading of this document may name, in the way in which it is shown: lower case,

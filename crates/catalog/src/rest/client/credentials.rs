@@ -46,7 +46,7 @@ impl Inner {
                 || (s3.session_token != own.s3.session_token).then_some(0),
                 |text| Some(text.trim().parse().unwrap_or(0)),
             );
-        let config = StorageConfig { s3 };
+        let config = StorageConfig { s3, ..own.clone() };
         let mut kept = self
             .handed_out
             .lock()

@@ -127,6 +127,7 @@ mod tests {
                 path_style: true,
                 allow_http: true,
             },
+            ..StorageConfig::default()
         }
     }
 

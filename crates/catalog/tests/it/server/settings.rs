@@ -206,6 +206,7 @@ async fn clients_are_told_where_the_storage_is_and_its_keys_only_where_that_was_
             path_style: true,
             allow_http: true,
         },
+        ..StorageConfig::default()
     };
     let catalog = in_a_bucket(&storage).await;
     let mut tags = Vec::new();

@@ -115,7 +115,7 @@ async fn deletes_are_looked_for_in_manifests_of_their_partition() {
                     let positions: RoaringTreemap = (0..=at as u64).collect();
                     let blob = Fixture::blob(&positions);
                     let entry = fixture.vector(&target, &blob, positions.len()).await;
-                    crate::snapshot::manifests::rebuild(&entry, 0, |entry| {
+                    crate::manifest::rebuild(&entry, 0, |entry| {
                         entry.partition(of(kind));
                     })
                 }

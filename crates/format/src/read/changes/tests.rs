@@ -642,7 +642,7 @@ async fn a_missing_file_is_named_and_ends_the_stream() {
     append(&mut fixture, &ABC).await;
     let mut lost = data(&mut fixture, &ABC).await;
     let path = format!("{}x", lost.file_path());
-    lost = crate::snapshot::manifests::rebuild(&lost, 0, |file| {
+    lost = crate::manifest::rebuild(&lost, 0, |file| {
         file.file_path(path.clone());
     })
     .unwrap();

@@ -316,7 +316,8 @@ pub(super) async fn manifests(
         .unwrap()
     {
         let entries = load_entries(&table.storage().file_io(), &manifest).await;
-        found.push((manifest, entries.unwrap()));
+        let entries = entries.unwrap().into_iter().map(Arc::new);
+        found.push((manifest, entries.collect()));
     }
     found
 }

@@ -10,7 +10,6 @@ use super::*;
 use crate::plan::load_manifests;
 use crate::properties::ManifestProperties;
 use crate::snapshot::merge::bins;
-use crate::snapshot::whole::{Columns, load_whole};
 
 const BY_P: &[(i32, &str, Transform)] = &[(2, "p", Transform::Identity)];
 const EAGER: (&str, &str) = ("commit.manifest.min-count-to-merge", "2");
@@ -258,13 +257,12 @@ async fn bounds_of_dropped_columns_survive_any_number_of_merges() {
         }
         // Merged twice: the second time from a manifest whose own schema lacks the column.
         let table = lake.table().await;
-        let columns = Arc::new(Columns::of(table.metadata()));
         let list = load_list(
             table.storage(),
             table.metadata(),
             table.current_snapshot().unwrap(),
         );
-        let whole = load_whole(&table, &columns, list.await.unwrap());
+        let whole = load_manifests(&table, list.await.unwrap());
         let whole = kept(&whole.await.unwrap());
         for (path, entry) in &before {
             assert_eq!(whole[path].data_file(), entry.data_file(), "{version}");

@@ -227,7 +227,7 @@ async fn rewritten_manifests_hold_neighbouring_partitions_and_a_second_time_ther
 {
     for version in VERSIONS {
         let off = ("commit.manifest-merge.enabled", "false");
-        let target = ("commit.manifest.target-size-bytes", "1600");
+        let target = ("commit.manifest.target-size-bytes", "400");
         let mut lake = Lake::new(version, BY_P, &[off, target]).await;
         for n in 0..4 {
             lake.append(&[Some(n), Some(n + 10), Some(n - 10)]).await;

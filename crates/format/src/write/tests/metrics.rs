@@ -179,6 +179,70 @@ proptest! {
     }
 }
 
+/// What Parquet says of a row group is cut for long values, and then is not exact; the bounds of a file
+/// need it all the same.
+#[tokio::test]
+async fn bounds_that_were_cut_are_merged_over_row_groups() {
+    let table = Spec {
+        fields: vec![
+            optional(1, "n", P::Long),
+            optional(2, "t", P::String),
+            optional(3, "b", P::Binary),
+            optional(4, "f", P::Double),
+        ],
+        properties: &[("write.parquet.row-group-size-bytes", "2000")],
+        ..Spec::default()
+    }
+    .table();
+    // The least and the greatest values are neither in the first rows nor in the last.
+    let part = |(letter, base): (char, i64)| {
+        let number = |i: i64| (i != 50).then_some(base * 1000 + i);
+        let texts = (0..100).map(|i| format!("{letter}{i:03}-{}", "ä".repeat(200)));
+        let blobs = (0..100_u8).map(|i| [vec![letter as u8, i], vec![0xff; 300]].concat());
+        batch(vec![
+            ("n", Arc::new(Int64Array::from_iter((0..100).map(number)))),
+            ("t", Arc::new(StringArray::from_iter_values(texts))),
+            ("b", Arc::new(BinaryArray::from_iter_values(blobs))),
+            (
+                "f",
+                Arc::new(Float64Array::from_iter(
+                    (0..100).map(|i| number(i).map(|n| n as f64)),
+                )),
+            ),
+        ])
+    };
+    let parts = [('m', 50), ('c', 10), ('x', 90), ('k', 40)];
+    let files = write_all(&table, &parts.map(part)).await;
+    let file = &files[0].file;
+    let groups = file.split_offsets().map_or(0, <[i64]>::len);
+    assert!(groups >= 4, "{groups} row groups are too few to be merged");
+    assert_eq!((files.len(), file.record_count()), (1, 400));
+    assert_eq!(file.null_value_counts()[&1], 4);
+    let bounds = [
+        (1, Datum::long(10_000), Datum::long(90_099)),
+        (
+            2,
+            Datum::string(format!("c000-{}", "ä".repeat(11))),
+            Datum::string(format!("x099-{}å", "ä".repeat(10))),
+        ),
+        (4, Datum::double(10_000.0), Datum::double(90_099.0)),
+    ];
+    for (id, lower, upper) in bounds {
+        assert_eq!(file.lower_bounds()[&id], lower, "column {id}");
+        assert_eq!(file.upper_bounds()[&id], upper, "column {id}");
+    }
+    let lower = [&[b'c', 0][..], &[0xff; 14]].concat();
+    assert_eq!(file.lower_bounds()[&3], Datum::binary(lower));
+    // Cut by Parquet and by us, each with the next greater value.
+    let PrimitiveLiteral::Binary(upper) = file.upper_bounds()[&3].literal() else {
+        panic!("a bound of bytes is bytes")
+    };
+    assert!(
+        upper.len() <= 16 && upper.starts_with(&[b'x', 100]),
+        "{upper:?}"
+    );
+}
+
 #[tokio::test]
 async fn metrics_modes_are_obeyed() {
     let names = ["none", "counts", "short", "full"];

@@ -173,7 +173,7 @@ impl World {
         let entry = self.fixture.vector(file.file.file_path(), &blob, set.len());
         let entry = entry.await;
         let partition = self.partition(file.kind());
-        let entry = crate::snapshot::manifests::rebuild(&entry, 0, |entry| {
+        let entry = crate::manifest::rebuild(&entry, 0, |entry| {
             entry.partition(partition);
         });
         let entry = entry.unwrap();

@@ -1,97 +1,15 @@
-//! Reading a snapshot's manifests, with everything inherited that the specification lets entries
-//! inherit.
+//! Manifests that are left to the decoder of the `iceberg` crate: those that are encrypted, and those
+//! whose blocks are compressed with a codec that is not known here.
 
 use std::sync::Arc;
 
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, FormatVersion, Manifest, ManifestContentType,
-    ManifestEntry, ManifestFile, ManifestList, ManifestStatus, SnapshotRef, TableMetadata,
+    DataContentType, DataFile, DataFileBuilder, Manifest, ManifestContentType, ManifestEntry,
+    ManifestFile, ManifestStatus,
 };
 
-use crate::storage::{Location, Storage};
 use crate::{Error, ErrorKind, Result, avro};
-
-/// The manifests of a snapshot, in the order of its manifest list.
-///
-/// # Errors
-/// [`NotFound`](crate::ErrorKind::NotFound) and [`Corrupt`](crate::ErrorKind::Corrupt) with the path.
-pub(crate) async fn load_list(
-    storage: &Storage,
-    metadata: &TableMetadata,
-    snapshot: &SnapshotRef,
-) -> Result<Vec<ManifestFile>> {
-    let path = snapshot.manifest_list();
-    let bytes = storage.read(&Location::parse(path)?).await?;
-    avro::check(&bytes).map_err(|error| {
-        error
-            .with("path", path)
-            .with("snapshot", snapshot.snapshot_id())
-    })?;
-    let version = metadata.format_version();
-    let list = ManifestList::parse_with_version(&bytes, version)
-        .or_else(|error| {
-            // An upgrade leaves older lists as they are. Those of format version 1 may lack counts that
-            // the later ones must have; their snapshots have no sequence number yet.
-            let is_older = version > FormatVersion::V1 && snapshot.sequence_number() == 0;
-            match ManifestList::parse_with_version(&bytes, FormatVersion::V1) {
-                Ok(list) if is_older => Ok(list),
-                _ => Err(error),
-            }
-        })
-        .map_err(|error| {
-            undecodable("the manifest list cannot be read", error)
-                .with("path", path)
-                .with("snapshot", snapshot.snapshot_id())
-        })?;
-    let mut manifests: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
-    if version > FormatVersion::V1 {
-        for manifest in manifests
-            .iter_mut()
-            .filter(|manifest| lacks_counts(manifest))
-        {
-            count(&storage.file_io(), manifest).await?;
-        }
-    }
-    Ok(manifests)
-}
-
-fn lacks_counts(manifest: &ManifestFile) -> bool {
-    let files = [
-        manifest.added_files_count,
-        manifest.existing_files_count,
-        manifest.deleted_files_count,
-    ];
-    let rows = [
-        manifest.added_rows_count,
-        manifest.existing_rows_count,
-        manifest.deleted_rows_count,
-    ];
-    files.iter().any(Option::is_none) || rows.iter().any(Option::is_none)
-}
-
-/// Counts what a manifest of format version 1 was listed without. Lists of later versions must have it.
-async fn count(io: &FileIO, manifest: &mut ManifestFile) -> Result<()> {
-    let (mut files, mut rows) = ([0_u32; 3], [0_u64; 3]);
-    for entry in load_entries(io, manifest).await? {
-        let at = match entry.status() {
-            ManifestStatus::Added => 0,
-            ManifestStatus::Existing => 1,
-            ManifestStatus::Deleted => 2,
-        };
-        files[at] += 1;
-        rows[at] = rows[at].saturating_add(entry.record_count());
-    }
-    let [added, existing, deleted] = files;
-    manifest.added_files_count.get_or_insert(added);
-    manifest.existing_files_count.get_or_insert(existing);
-    manifest.deleted_files_count.get_or_insert(deleted);
-    let [added, existing, deleted] = rows;
-    manifest.added_rows_count.get_or_insert(added);
-    manifest.existing_rows_count.get_or_insert(existing);
-    manifest.deleted_rows_count.get_or_insert(deleted);
-    Ok(())
-}
 
 /// The entries of a manifest, those of deleted files too. Snapshot ids, sequence numbers and, on V3,
 /// first row ids are set.
@@ -101,7 +19,7 @@ async fn count(io: &FileIO, manifest: &mut ManifestFile) -> Result<()> {
 pub(crate) async fn load_entries(
     io: &FileIO,
     manifest: &ManifestFile,
-) -> Result<Vec<Arc<ManifestEntry>>> {
+) -> Result<Vec<ManifestEntry>> {
     let unreadable = |error| {
         undecodable("the manifest cannot be read", error).with("path", &manifest.manifest_path)
     };
@@ -121,14 +39,11 @@ pub(crate) async fn load_entries(
         (entries, metadata)
     };
     inherit_row_ids(manifest, &mut entries)?;
-    Ok(entries)
+    Ok(entries.into_iter().map(Arc::unwrap_or_clone).collect())
 }
 
 /// Sets the first row ids that data files inherit from their manifest.
-pub(super) fn inherit_row_ids(
-    manifest: &ManifestFile,
-    entries: &mut [Arc<ManifestEntry>],
-) -> Result<()> {
+fn inherit_row_ids(manifest: &ManifestFile, entries: &mut [Arc<ManifestEntry>]) -> Result<()> {
     let Some(first) = manifest.first_row_id else {
         return Ok(());
     };
@@ -159,7 +74,7 @@ pub(super) fn inherit_row_ids(
 
 /// Gives an entry what it takes from the manifest list (specification, "Manifest Entry Fields" and
 /// "Sequence Number Inheritance").
-pub(super) fn inherit(entry: &mut ManifestEntry, manifest: &ManifestFile) {
+fn inherit(entry: &mut ManifestEntry, manifest: &ManifestFile) {
     entry.snapshot_id.get_or_insert(manifest.added_snapshot_id);
     // Version 1 has no sequence numbers, and its files are older than all that have one.
     if entry.status == ManifestStatus::Added || manifest.sequence_number == 0 {
