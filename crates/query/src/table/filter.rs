@@ -6,12 +6,18 @@
 //! an inequality on a float keeps files that hold NaN. And NOT is pushed down here rather than left to
 //! the predicate, so that this rule is applied to the comparison that is really meant.
 
+use std::collections::HashMap;
+
+use chrono::{DateTime, Datelike};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use iceberg::expr::{Predicate, Reference};
-use iceberg::spec::{Datum, NestedFieldRef, PrimitiveType, Schema, Type};
+use iceberg::spec::{
+    Datum, NestedFieldRef, PartitionSpecRef, PrimitiveLiteral, PrimitiveType, Schema, Transform,
+    Type,
+};
 
 /// Longer lists prune little and cost much per file.
 const MAX_LIST: usize = 200;
@@ -94,6 +100,131 @@ fn convert(expr: &Expr, schema: &Schema, negated: bool) -> Option<Predicate> {
             Predicate::AlwaysFalse
         }),
         _ => None,
+    }
+}
+
+/// The transforms by which all files of a table are partitioned: of each spec, those of each column.
+#[derive(Debug)]
+pub(super) struct Partitioning(Vec<HashMap<i32, Vec<Transform>>>);
+
+impl Partitioning {
+    /// Of a table with these specs.
+    pub(super) fn of<'a>(specs: impl Iterator<Item = &'a PartitionSpecRef>) -> Self {
+        let of_spec = |spec: &PartitionSpecRef| {
+            let mut transforms: HashMap<i32, Vec<Transform>> = HashMap::new();
+            for field in spec.fields() {
+                let of_column = transforms.entry(field.source_id).or_default();
+                of_column.push(field.transform);
+            }
+            transforms
+        };
+        Self(specs.map(of_spec).collect())
+    }
+
+    /// Whether a filter holds for all rows of a partition or for none, in every spec. The predicate that
+    /// [`predicate`] makes of it says the same then as the filter, and the partition of a file decides it.
+    pub(super) fn decides(&self, expr: &Expr, schema: &Schema) -> bool {
+        let target = |expr| partitioned(expr, schema);
+        let identity = |target: &Target<'_>| {
+            self.every_spec(target, |transform| *transform == Transform::Identity)
+        };
+        let at = |target: &Target<'_>, expr: &Expr| literal(expr).and_then(|at| place(at, target));
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
+                Operator::And | Operator::Or => {
+                    self.decides(left, schema) && self.decides(right, schema)
+                }
+                _ => {
+                    let decided = |column: &Expr, op: Operator, literal: &Expr| {
+                        let Some(target) = partitioned(column, schema) else {
+                            return false;
+                        };
+                        let Some(at) = at(&target, literal) else {
+                            return false;
+                        };
+                        self.every_spec(&target, |transform| begins(transform, &target, op, &at))
+                            || (identity(&target)
+                                // For Iceberg, NULL is unequal to a value.
+                                && op != Operator::NotEq
+                                && convert(expr, schema, false).is_some())
+                    };
+                    decided(left, *op, right)
+                        || op.swap().is_some_and(|op| decided(right, op, left))
+                }
+            },
+            Expr::Between(between) => {
+                !between.negated
+                    && target(&between.expr).is_some_and(|target| {
+                        let bounds = [&between.low, &between.high];
+                        identity(&target) && bounds.iter().all(|bound| at(&target, bound).is_some())
+                    })
+            }
+            Expr::InList(list) => {
+                !list.negated
+                    && list.list.len() <= MAX_LIST
+                    && target(&list.expr).is_some_and(|target| {
+                        identity(&target)
+                            && list.list.iter().all(|item| at(&target, item).is_some())
+                    })
+            }
+            Expr::IsNull(inner) | Expr::IsNotNull(inner) => {
+                target(inner).is_some_and(|target| identity(&target))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether every spec has a field of this column with such a transform.
+    fn every_spec(&self, target: &Target<'_>, is: impl Fn(&Transform) -> bool) -> bool {
+        let mut specs = self.0.iter();
+        specs.all(|spec| {
+            spec.get(&target.field.id)
+                .is_some_and(|all| all.iter().any(&is))
+        })
+    }
+}
+
+/// A column that a partition may decide about. Floats have NaN, and types that are left out here are not
+/// partitioned by in practice.
+fn partitioned<'a>(expr: &'a Expr, schema: &'a Schema) -> Option<Target<'a>> {
+    Target::of(expr, schema).filter(|target| {
+        matches!(
+            target.primitive,
+            PrimitiveType::Int
+                | PrimitiveType::Long
+                | PrimitiveType::String
+                | PrimitiveType::Date
+                | PrimitiveType::Timestamp
+                | PrimitiveType::Timestamptz
+        )
+    })
+}
+
+/// Whether a partition of this transform begins at a time, so that all of it is before the time or none
+/// of it is: then its partition decides `column < time` and `column >= time`.
+fn begins(transform: &Transform, target: &Target<'_>, op: Operator, at: &Place) -> bool {
+    const HOUR: i64 = 3_600_000_000;
+    let (Operator::Lt | Operator::GtEq, Place::At(datum)) = (op, at) else {
+        return false;
+    };
+    let micros = match (target.primitive, datum.literal()) {
+        (PrimitiveType::Date, PrimitiveLiteral::Int(days)) => i64::from(*days) * 24 * HOUR,
+        (PrimitiveType::Timestamp | PrimitiveType::Timestamptz, PrimitiveLiteral::Long(micros)) => {
+            *micros
+        }
+        _ => return false,
+    };
+    // Older versions of other engines have put times before 1970 into the partition behind theirs.
+    let Some(time) = DateTime::from_timestamp_micros(micros).filter(|_| micros > 0) else {
+        return false;
+    };
+    let midnight = micros.rem_euclid(24 * HOUR) == 0;
+    match transform {
+        Transform::Hour => micros.rem_euclid(HOUR) == 0,
+        Transform::Day => midnight,
+        Transform::Month => midnight && time.day() == 1,
+        Transform::Year => midnight && time.ordinal() == 1,
+        _ => false,
     }
 }
 

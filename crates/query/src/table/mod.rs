@@ -15,11 +15,12 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
 use async_trait::async_trait;
 use berglake_format::deletes::DeleteLoader;
+use berglake_format::evaluate::{FileFilter, Matches};
 use berglake_format::plan::{ScanPlan, ScanTask, SnapshotSelector};
 use berglake_format::read::{IdentityValues, identity_values, name_mapping};
 use berglake_format::schema::to_arrow;
 use berglake_format::storage::{Location, StoreRoot};
-use berglake_format::{Result, Table};
+use berglake_format::{Error, Result, Table};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::{Result as DataFusionResult, Statistics};
@@ -34,6 +35,7 @@ use iceberg::expr::Predicate;
 use iceberg::spec::{NestedField, PrimitiveType, SchemaRef, Type};
 
 use self::columns::ByFieldId;
+use self::filter::Partitioning;
 use self::readers::Readers;
 use self::source::{IcebergSource, Shared, TaskFile};
 pub(crate) use self::values::scalar;
@@ -97,12 +99,59 @@ impl IcebergTable {
         }
     }
 
-    async fn plan(&self, filters: &[Expr]) -> Result<ScanPlan> {
+    /// How the files are partitioned that are chosen by filters. Those of a pinned plan are not.
+    fn partitioning(&self) -> Option<Partitioning> {
+        match &self.rows {
+            Rows::Snapshot { table, .. } => {
+                Some(Partitioning::of(table.metadata().partition_specs_iter()))
+            }
+            Rows::Pinned(_) => None,
+        }
+    }
+
+    /// Filters that nobody looks at above the scan must be true for all rows of the files that were
+    /// chosen.
+    fn check_decided(&self, plan: &ScanPlan, filters: &[Expr]) -> Result<()> {
+        let Some(partitioning) = self.partitioning() else {
+            return Ok(());
+        };
+        let decided = filters
+            .iter()
+            .filter(|filter| partitioning.decides(filter, &self.schema));
+        let decided: Vec<Expr> = decided.cloned().collect();
+        if decided.is_empty() {
+            return Ok(());
+        }
+        let predicate = filter::predicate(&decided, &self.schema);
+        let filter = FileFilter::new(plan.table.metadata(), &self.schema, &predicate)?;
+        let undecided = plan
+            .tasks
+            .iter()
+            .find(|task| filter.matches(task.spec_id, &task.file) != Matches::All);
+        match undecided {
+            None => Ok(()),
+            Some(task) => Err(Error::internal(
+                "a file's partition does not decide a filter on its columns",
+            )
+            .with("table", plan.table.ident())
+            .with("file", task.file.file_path())
+            .with("filter", predicate)),
+        }
+    }
+
+    /// Files for a scan of these columns, all where none are named.
+    async fn plan(&self, filters: &[Expr], projection: Option<&Vec<usize>>) -> Result<ScanPlan> {
         match &self.rows {
             Rows::Snapshot { table, selector } => {
                 let predicate = filter::predicate(filters, &self.schema);
                 tracing::debug!(table = %table.ident(), %predicate, "planning a scan");
                 let mut scan = table.scan().snapshot(selector.clone());
+                if let Some(projection) = projection {
+                    let names = projection
+                        .iter()
+                        .map(|at| self.arrow_schema.field(*at).name());
+                    scan = scan.metrics_of(names);
+                }
                 if predicate != Predicate::AlwaysTrue {
                     scan = scan.filter(predicate);
                 }
@@ -197,9 +246,17 @@ impl IcebergTable {
             root: location.root().clone(),
             identity,
         };
-        Ok(PartitionedFile::from(meta)
+        let file = PartitionedFile::from(meta)
             .with_statistics(Arc::new(statistics))
-            .with_extension(Arc::new(task_file)))
+            .with_extension(Arc::new(task_file));
+        Ok(match &task.range {
+            // Row groups belong to the range that they begin in there, too.
+            Some(range) => file.with_range(
+                i64::try_from(range.start).unwrap_or(i64::MAX),
+                i64::try_from(range.end).unwrap_or(i64::MAX),
+            ),
+            None => file,
+        })
     }
 }
 
@@ -220,7 +277,11 @@ impl TableProvider for IcebergTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let plan = self.plan(filters).await.map_err(to_datafusion)?;
+        let plan = self
+            .plan(filters, projection)
+            .await
+            .map_err(to_datafusion)?;
+        self.check_decided(&plan, filters).map_err(to_datafusion)?;
         self.scan_plan(plan, state, projection, limit)
     }
 
@@ -228,8 +289,14 @@ impl TableProvider for IcebergTable {
         &self,
         filters: &[&Expr],
     ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
-        // Filters choose files, row groups and pages; rows are filtered above the scan.
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        // Filters choose files, row groups and pages; rows are filtered above the scan, unless their
+        // partition decides.
+        let partitioning = self.partitioning();
+        let answer = |filter: &&Expr| match &partitioning {
+            Some(by) if by.decides(filter, &self.schema) => TableProviderFilterPushDown::Exact,
+            _ => TableProviderFilterPushDown::Inexact,
+        };
+        Ok(filters.iter().map(answer).collect())
     }
 
     fn statistics(&self) -> Option<Statistics> {

@@ -9,7 +9,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use berglake_format::deletes::{DeleteLoader, selections};
 use berglake_format::plan::{ScanPlan, ScanTask};
-use berglake_format::read::{ReadOptions, read_task_with};
+use berglake_format::read::{ReadOptions, check_form, read_task_with};
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::listing::PartitionedFile;
@@ -116,13 +116,19 @@ impl IcebergMorselizer {
         task_file: Arc<TaskFile>,
     ) -> Result<Box<dyn MorselPlanner>> {
         if !task_file.task.equality_deletes.is_empty() {
-            // The reader of the format crate reads whole files, so of the pieces into which a file
-            // was split only the first reads.
-            let first = file.range.as_ref().is_none_or(|range| range.start == 0);
+            // The reader of the format crate reads whole tasks, so of the pieces into which the file of
+            // one was split only the first reads.
+            let begin = task_file.task.range.as_ref().map_or(0, |range| range.start);
+            let first = file
+                .range
+                .as_ref()
+                .is_none_or(|range| u64::try_from(range.start).is_ok_and(|start| start == begin));
             return Ok(Box::new(WholeFile {
                 morsel: first.then(|| self.reader(&task_file.task)).transpose()?,
             }));
         }
+        check_form(&task_file.task.file)
+            .map_err(|error| to_datafusion(error.with("table", self.shared.plan.table.ident())))?;
         let opener = self.opener(&task_file)?;
         if task_file.task.position_deletes.is_empty() {
             return opener.plan_file(file);

@@ -17,7 +17,7 @@ use berglake_format::storage::StoreRoot;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::object_store::ObjectStore;
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_expr::projection::ProjectionExprs;
@@ -101,6 +101,23 @@ impl IcebergSource {
                 .is_ok_and(|field| !is_nested(field.data_type()))
                 && !self.shared.nan_columns.contains(column.name())
         })
+    }
+
+    /// The Parquet source as it can work with these filters: without bloom filters, if one is about a
+    /// decimal. It looks decimals up by sixteen bytes, while a file that stores them as bytes has as many
+    /// as their precision needs, so that it would not find those that are there.
+    fn source_for(&self, filters: &[Arc<dyn PhysicalExpr>]) -> Arc<dyn FileSource> {
+        let schema = self.inner.table_schema().table_schema();
+        let mut columns = filters.iter().flat_map(collect_columns);
+        let decimals = columns.any(|column| {
+            schema
+                .field_with_name(column.name())
+                .is_ok_and(|field| field.data_type().is_decimal())
+        });
+        match self.inner.downcast_ref::<ParquetSource>() {
+            Some(parquet) if decimals => Arc::new(parquet.clone().with_bloom_filter_on_read(false)),
+            _ => Arc::clone(&self.inner),
+        }
     }
 }
 
@@ -209,7 +226,7 @@ impl FileSource for IcebergSource {
         let updated = if allowed.is_empty() {
             None
         } else {
-            self.inner
+            self.source_for(&allowed)
                 .try_pushdown_filters(allowed, config)?
                 .updated_node
         };

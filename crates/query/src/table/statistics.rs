@@ -18,6 +18,10 @@ fn live_rows(task: &ScanTask) -> Precision<usize> {
     let Ok(rows) = usize::try_from(task.file.record_count()) else {
         return Precision::Absent;
     };
+    // Of a part of a file it is not known how many rows it has.
+    if task.range.is_some() {
+        return Precision::Inexact(rows);
+    }
     match task.position_deletes.as_slice() {
         [] if task.equality_deletes.is_empty() => Precision::Exact(rows),
         // A deletion vector is a set of positions, so its count is exact. A file of position deletes

@@ -27,6 +27,20 @@ fn long(id: i32, name: &str) -> NestedField {
 /// the table would have written it: without field ids, unless they are given.
 async fn add_file(lake: &Lake, names: &[(&str, Option<i32>)], partition: Struct) {
     let table = lake.table("t").await;
+    let name = format!("{}.parquet", table.environment().ids().uuid());
+    let location = table.data_location().unwrap().join(&name);
+    add_file_at(lake, &location, names, [1, 2, 3], partition).await;
+}
+
+/// As [`add_file`], in a place and with values of one's own. Gives the size.
+async fn add_file_at(
+    lake: &Lake,
+    location: &Location,
+    names: &[(&str, Option<i32>)],
+    values: [i64; 3],
+    partition: Struct,
+) -> u64 {
+    let table = lake.table("t").await;
     let fields: Vec<Field> = names
         .iter()
         .map(|(name, id)| {
@@ -37,21 +51,15 @@ async fn add_file(lake: &Lake, names: &[(&str, Option<i32>)], partition: Struct)
     let schema = Arc::new(Schema::new(fields));
     let columns = names
         .iter()
-        .map(|_| Arc::new(Int64Array::from(vec![1, 2, 3])) as _)
+        .map(|_| Arc::new(Int64Array::from(values.to_vec())) as _)
         .collect();
     let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    let name = format!("{}.parquet", table.environment().ids().uuid());
-    let location = table.data_location().unwrap().join(&name);
     let size = bytes.len() as u64;
-    table
-        .storage()
-        .write(&location, bytes.into())
-        .await
-        .unwrap();
+    table.storage().write(location, bytes.into()).await.unwrap();
     let spec_id = table.metadata().default_partition_spec_id();
     let file = DataFileBuilder::default()
         .content(DataContentType::Data)
@@ -68,6 +76,7 @@ async fn add_file(lake: &Lake, names: &[(&str, Option<i32>)], partition: Struct)
         notes: CommitNotes::default(),
     };
     lake.commit(&table, append).await;
+    size
 }
 
 /// What the reader of the table format gives.
@@ -172,6 +181,63 @@ async fn a_nested_field_that_a_file_lacks_has_its_default() {
 }
 
 #[tokio::test]
+async fn a_required_column_that_a_file_lacks_is_an_error_that_names_both() {
+    let lake = Lake::new().await;
+    lake.run("CREATE TABLE t (a BIGINT, b BIGINT NOT NULL)")
+        .await;
+    add_file(&lake, &[("a", Some(1))], Struct::empty()).await;
+    for query in ["SELECT * FROM t", "SELECT a FROM t WHERE b > 0"] {
+        let error = lake.try_sql(query).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{query}: {error}");
+        let text = error.to_string();
+        assert!(text.contains("column: b"), "{query}: {text}");
+        assert!(text.contains(".parquet"), "{query}: {text}");
+    }
+    // What does not need the column is answered.
+    assert_eq!(lake.rows("SELECT sum(a) FROM t").await, ["6"]);
+}
+
+/// A table may lie in several buckets, and footers are cached by path. Two files of one path and one size
+/// differ in nothing but their stores.
+#[tokio::test]
+async fn files_of_one_path_in_two_stores_are_told_apart() {
+    for version in [2, 3] {
+        let lake = Lake::new().await;
+        lake.run(&format!(
+            "CREATE TABLE t (a BIGINT) TBLPROPERTIES ('format-version' = '{version}')"
+        ))
+        .await;
+        let folder = lake.table("t").await.data_location().unwrap();
+        let here = folder.join("same.parquet");
+        let there = here.to_string().replacen("file://", "memory://", 1);
+        let there = Location::parse(&there).unwrap();
+        assert_eq!(here.object_path().unwrap(), there.object_path().unwrap());
+        let columns = [("a", Some(1))];
+        let none = Struct::empty();
+        let one = add_file_at(&lake, &here, &columns, [1, 2, 3], none.clone()).await;
+        let other = add_file_at(&lake, &there, &columns, [101, 102, 103], none).await;
+        assert_eq!(one, other, "files of different sizes are easily told apart");
+        let ordered = "SELECT a FROM t ORDER BY a";
+        assert_eq!(
+            lake.rows(ordered).await,
+            ["1", "2", "3", "101", "102", "103"]
+        );
+        // Row groups are skipped by the bounds in footers.
+        for _ in 0..2 {
+            assert_eq!(
+                lake.rows("SELECT sum(a) FROM t WHERE a > 50").await,
+                ["306"]
+            );
+            assert_eq!(lake.rows("SELECT sum(a) FROM t WHERE a < 50").await, ["6"]);
+        }
+        lake.delete("t", &[&[0], &[2]]).await;
+        assert_eq!(lake.rows(ordered).await, ["2", "3", "101", "102"]);
+        assert_eq!(lake.rows("SELECT count(*) FROM t").await, ["4"]);
+        assert_eq!(read_directly(&lake).await.unwrap().len(), 4);
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_damaged_or_gone_is_named() {
     let lake = Lake::new().await;
     lake.run(
@@ -198,4 +264,41 @@ async fn a_file_that_is_damaged_or_gone_is_named() {
     assert_eq!(failure().await, ErrorKind::Corrupt);
     storage.delete(&location).await.unwrap();
     assert_eq!(failure().await, ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_parquet_is_refused_and_not_taken_for_a_damaged_one() {
+    for format in [DataFileFormat::Orc, DataFileFormat::Avro] {
+        let lake = Lake::new().await;
+        lake.run("CREATE TABLE t (id BIGINT)").await;
+        let table = lake.table("t").await;
+        let name = format!("x.{format}");
+        let location = table.data_location().unwrap().join(&name);
+        let storage = table.storage();
+        storage.write(&location, "ORC".into()).await.unwrap();
+        let spec_id = table.metadata().default_partition_spec_id();
+        let file = DataFileBuilder::default()
+            .content(DataContentType::Data)
+            .file_path(location.to_string())
+            .file_format(format)
+            .partition(Struct::empty())
+            .partition_spec_id(spec_id)
+            .record_count(1)
+            .file_size_in_bytes(3)
+            .build()
+            .unwrap();
+        let append = Append {
+            files: vec![WrittenFile { file, spec_id }],
+            notes: CommitNotes::default(),
+        };
+        lake.commit(&table, append).await;
+        let error = lake.try_sql("SELECT id FROM t").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("files of the format {format} are not read")),
+            "{text}"
+        );
+        assert!(text.contains(&name) && text.contains("default.t"), "{text}");
+    }
 }

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod create;
+mod decided;
 mod deep;
+mod deletes;
 mod explain;
 mod files;
 mod messages;

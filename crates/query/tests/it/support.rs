@@ -1,21 +1,29 @@
 //! A lakehouse in a temporary folder, with a clock and identifiers that are the same in each run.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{Field, Schema as ArrowSchema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use berglake_catalog::{SqlCatalog, SqlCatalogConfig};
 use berglake_format::commit::{CommitOutcome, Committer, Operation, TableChange, Transaction};
 use berglake_format::deletes::DeleteLoader;
-use berglake_format::snapshot::{CommitNotes, RowDelta};
+use berglake_format::schema::to_arrow;
+use berglake_format::snapshot::{Append, CommitNotes, RowDelta};
 use berglake_format::storage::{Location, Storage};
-use berglake_format::write::{DeletedRows, write_deletes};
+use berglake_format::write::{DeletedRows, WrittenFile, write_deletes};
 use berglake_format::{
     Clock, Environment, Identity, ManualClock, Result, SeededIds, SystemClock, Table, TableIdent,
 };
 use berglake_query::{Engine, EngineOptions, Session};
 use iceberg::TableUpdate;
-use iceberg::spec::{FormatVersion, NestedField, Schema};
+use iceberg::spec::{
+    DataContentType, DataFileBuilder, DataFileFormat, FormatVersion, NestedField, Schema, Struct,
+};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use roaring::RoaringTreemap;
 use tempfile::TempDir;
 
@@ -111,6 +119,64 @@ impl Lake {
             .unwrap();
     }
 
+    /// Adds the rows of a query, in their order, as one data file with so many rows in each row group but
+    /// the last. Our own writer cuts groups by bytes, none so small.
+    pub async fn add_in_groups(&self, name: &str, query: &str, rows: usize) {
+        let table = self.table(name).await;
+        let schema = to_arrow(table.schema()).unwrap();
+        let batches = self.try_sql(query).await.unwrap();
+        let batch = concat_batches(&batches[0].schema(), &batches).unwrap();
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type()).unwrap());
+        let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(rows));
+        let mut bytes = Vec::new();
+        let mut writer =
+            ArrowWriter::try_new(&mut bytes, schema, Some(properties.build())).unwrap();
+        writer.write(&batch).unwrap();
+        let footer = writer.close().unwrap();
+        assert_eq!(footer.num_row_groups(), batch.num_rows().div_ceil(rows));
+        let file = self
+            .put(&table, DataContentType::Data, bytes, batch.num_rows(), None)
+            .await;
+        let append = Append {
+            files: vec![file],
+            notes: CommitNotes::default(),
+        };
+        self.commit(&table, append).await;
+    }
+
+    /// Stores a file that is none of our writer's, for a table without partitions.
+    async fn put(
+        &self,
+        table: &Table,
+        content: DataContentType,
+        bytes: Vec<u8>,
+        rows: usize,
+        keys: Option<Vec<i32>>,
+    ) -> WrittenFile {
+        let name = format!("foreign-{}.parquet", table.environment().ids().uuid());
+        let location = table.data_location().unwrap().join(&name);
+        let size = bytes.len() as u64;
+        table
+            .storage()
+            .write(&location, bytes.into())
+            .await
+            .unwrap();
+        let file = DataFileBuilder::default()
+            .content(content)
+            .file_path(location.to_string())
+            .file_format(DataFileFormat::Parquet)
+            .partition(Struct::empty())
+            .partition_spec_id(0)
+            .record_count(rows as u64)
+            .file_size_in_bytes(size)
+            .equality_ids(keys)
+            .build()
+            .unwrap();
+        WrittenFile { file, spec_id: 0 }
+    }
+
     /// Deletes rows by their positions in the files of a table, which are taken in the order of the
     /// scan.
     pub async fn delete(&self, name: &str, positions: &[&[u64]]) {
@@ -139,6 +205,64 @@ impl Lake {
             base: table.metadata().current_snapshot_id(),
             data_files: Vec::new(),
             delete_files,
+            notes: CommitNotes::default(),
+        };
+        self.commit(&table, delta).await;
+    }
+
+    /// Deletes rows by the value of the column `id`, the table's first, as streaming engines do.
+    pub async fn delete_by_equality(&self, name: &str, ids: &[Option<i64>]) {
+        let ids = Arc::new(Int64Array::from(ids.to_vec()));
+        let key: (&str, i32, ArrayRef) = ("id", 1, ids);
+        self.add_deletes(name, DataContentType::EqualityDeletes, &[key])
+            .await;
+    }
+
+    /// Deletes rows by one file of paths and positions, as engines write it that have one for several
+    /// data files. Nothing keeps it from naming a row twice.
+    pub async fn delete_by_shared_file(&self, name: &str, rows: &[(&str, i64)]) {
+        let paths = StringArray::from_iter_values(rows.iter().map(|row| row.0));
+        let positions = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
+        let columns: [(&str, i32, ArrayRef); 2] = [
+            ("file_path", 2_147_483_546, Arc::new(paths)),
+            ("pos", 2_147_483_545, Arc::new(positions)),
+        ];
+        self.add_deletes(name, DataContentType::PositionDeletes, &columns)
+            .await;
+    }
+
+    /// Adds a delete file with these columns (name, field id, values) to a table without partitions.
+    async fn add_deletes(
+        &self,
+        name: &str,
+        content: DataContentType,
+        columns: &[(&str, i32, ArrayRef)],
+    ) {
+        let table = self.table(name).await;
+        let fields: Vec<Field> = columns
+            .iter()
+            .map(|(name, id, values)| {
+                let id = ("PARQUET:field_id".to_string(), id.to_string());
+                Field::new(*name, values.data_type().clone(), true)
+                    .with_metadata(HashMap::from([id]))
+            })
+            .collect();
+        let schema = Arc::new(ArrowSchema::new(fields));
+        let values = columns.iter().map(|column| Arc::clone(&column.2)).collect();
+        let batch = RecordBatch::try_new(schema.clone(), values).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let keys = (content == DataContentType::EqualityDeletes)
+            .then(|| columns.iter().map(|column| column.1).collect());
+        let file = self
+            .put(&table, content, bytes, batch.num_rows(), keys)
+            .await;
+        let delta = RowDelta {
+            base: table.metadata().current_snapshot_id(),
+            data_files: Vec::new(),
+            delete_files: vec![file],
             notes: CommitNotes::default(),
         };
         self.commit(&table, delta).await;

@@ -1,6 +1,6 @@
 //! Time travel by every way to name a snapshot.
 
-use crate::support::Lake;
+use crate::support::{Lake, rows};
 
 async fn three_snapshots() -> (Lake, Vec<(String, String)>) {
     let lake = Lake::new().await;
@@ -68,6 +68,63 @@ async fn old_and_new_rows_meet_in_one_query() {
         log[0].0
     );
     assert_eq!(lake.rows(&sql).await, ["1"]);
+}
+
+#[tokio::test]
+async fn what_is_fixed_has_the_columns_of_then_and_what_moves_those_of_now() {
+    let lake = Lake::new().await;
+    lake.run(
+        "CREATE TABLE t (id INT, name STRING, gone INT);
+         INSERT INTO t VALUES (1, 'a', 7), (2, 'b', 8);
+         ALTER TABLE t CREATE BRANCH kept;
+         ALTER TABLE t CREATE TAG v1",
+    )
+    .await;
+    let first = lake.table("t").await.metadata().current_snapshot_id();
+    let first = first.unwrap();
+    // The two names change places, one column goes and one comes.
+    lake.run(
+        "ALTER TABLE t DROP COLUMN gone;
+         ALTER TABLE t RENAME COLUMN id TO old;
+         ALTER TABLE t RENAME COLUMN name TO id;
+         ALTER TABLE t RENAME COLUMN old TO name;
+         ALTER TABLE t ADD COLUMN gone STRING",
+    )
+    .await;
+    let log = lake.rows("SELECT made_current_at FROM t$history").await;
+    let then = ["id|name|gone", "1|a|7", "2|b|8"];
+    let now = ["name|id|gone", "1|a|NULL", "2|b|NULL"];
+    for (from, expected) in [
+        (format!("t VERSION AS OF {first}"), then),
+        (format!("t TIMESTAMP AS OF '{}'", log[0]), then),
+        ("t VERSION AS OF v1".to_string(), then),
+        ("t".to_string(), now),
+        ("t VERSION AS OF kept".to_string(), now),
+        ("t VERSION AS OF main".to_string(), now),
+    ] {
+        let sql = format!("SELECT * FROM {from} ORDER BY 1");
+        let output = lake.session.sql(&sql).await.unwrap();
+        let names: Vec<_> = output
+            .schema
+            .fields()
+            .iter()
+            .map(|f| f.name().clone())
+            .collect();
+        let mut found = vec![names.join("|")];
+        found.extend(rows(&output.collect().await.unwrap()));
+        assert_eq!(found, expected, "{sql}");
+        // Filters and bounds are of those columns, too.
+        let (id, other) = if expected == then {
+            ("id", "name")
+        } else {
+            ("name", "id")
+        };
+        let sql = format!("SELECT {other} FROM {from} WHERE {id} > 1");
+        assert_eq!(lake.rows(&sql).await, ["b"], "{sql}");
+        let sql = format!("SELECT count(*) FROM {from} WHERE gone IS NULL");
+        let nulls = if expected == then { "0" } else { "2" };
+        assert_eq!(lake.rows(&sql).await, [nulls], "{sql}");
+    }
 }
 
 #[tokio::test]
