@@ -4,14 +4,18 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 
 import movies
+import spark
 from project import Project, binary, duckdb_with_iceberg, s3_environment, server_project
 from servers import S3, Postgres, RestServer, postgres, rest_catalog, seaweedfs
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # The servers of these tests are on this machine, whatever proxy leads out of it.
 for variable in ("no_proxy", "NO_PROXY"):
@@ -84,6 +88,14 @@ def rest_on_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServ
     folder = server_project(tmp_path_factory.mktemp("rest-files") / "server")
     with rest_catalog(binary(), folder) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def spark_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """One for all tests, because a Java takes long to start; each tells it of its catalogs."""
+    session = spark.session({}, tmp_path_factory.mktemp("spark"))
+    yield session
+    session.stop()
 
 
 @pytest.fixture(scope="session", params=["local", "served", "rest"])

@@ -72,16 +72,24 @@ def session(catalogs: dict[str, RestServer], folder: Path) -> SparkSession:
         .config("spark.ui.enabled", "false")
         .config("spark.log.level", "ERROR")
     )
+    session = builder.getOrCreate()
     for name, server in catalogs.items():
-        prefix = f"spark.sql.catalog.{name}"
-        builder = (
-            builder.config(prefix, "org.apache.iceberg.spark.SparkCatalog")
-            .config(f"{prefix}.type", "rest")
-            .config(f"{prefix}.uri", server.uri)
-            .config(f"{prefix}.token", server.token)
-            # Tables are to be seen as other engines have left them.
-            .config(f"{prefix}.cache-enabled", "false")
-        )
-        if server.s3 is not None:
-            builder = builder.config(f"{prefix}.io-impl", "org.apache.iceberg.aws.s3.S3FileIO")
-    return builder.getOrCreate()
+        connect(session, name, server)
+    return session
+
+
+def connect(session: SparkSession, name: str, server: RestServer) -> None:
+    """Tells a session of a catalog; one that it knows already stays as it is."""
+    prefix = f"spark.sql.catalog.{name}"
+    settings = {
+        prefix: "org.apache.iceberg.spark.SparkCatalog",
+        f"{prefix}.type": "rest",
+        f"{prefix}.uri": server.uri,
+        f"{prefix}.token": server.token,
+        # Tables are to be seen as other engines have left them.
+        f"{prefix}.cache-enabled": "false",
+    }
+    if server.s3 is not None:
+        settings[f"{prefix}.io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
+    for key, value in settings.items():
+        session.conf.set(key, value)

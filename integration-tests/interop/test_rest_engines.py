@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,20 +202,12 @@ def test_duckdb_creates_fills_and_changes_a_table_that_berglake_reads(
 # Spark
 
 
-@pytest.fixture(scope="module")
-def spark_session(
-    rest_on_files: RestServer, rest_on_s3: RestServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SparkSession]:
-    catalogs = {"files": rest_on_files, "s3": rest_on_s3}
-    session = spark.session(catalogs, tmp_path_factory.mktemp("spark"))
-    yield session
-    session.stop()
-
-
 @pytest.fixture
-def at_spark(server: RestServer) -> str:
+def at_spark(server: RestServer, spark_session: SparkSession) -> str:
     """The name by which Spark knows the catalog."""
-    return "s3" if server.s3 else "files"
+    name = "s3" if server.s3 else "files"
+    spark.connect(spark_session, name, server)
+    return name
 
 
 def from_spark(session: SparkSession, statement: str) -> list[dict[str, Any]]:
