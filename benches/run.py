@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -31,12 +29,19 @@ from typing import Any
 
 import report
 import workload
+from harness import (
+    HERE,
+    Request,
+    check,
+    commit,
+    executable,
+    keep,
+    machine,
+    now,
+    running,
+)
 
 REPETITIONS = int(os.environ.get("BERGLAKE_BENCH_REPETITIONS", "5"))
-HERE = Path(__file__).resolve().parent
-
-Request = dict[str, Any]
-
 IN_PROCESS, WHOLE_PROCESS = report.IN_PROCESS, report.WHOLE_PROCESS
 
 
@@ -47,13 +52,6 @@ class Engine:
     operations: tuple[str, ...]
     # The program that people run, where it can do the work: its queries as a whole process.
     program: str | None = None
-
-
-def executable(variable: str) -> str:
-    program = os.environ.get(variable)
-    if not program or not os.access(program, os.X_OK):
-        raise RuntimeError(f"{variable} does not name a program; run `make bench`")
-    return program
 
 
 def engines() -> list[Engine]:
@@ -81,57 +79,6 @@ uri = "sqlite:catalog.db"
 [storage]
 warehouse = "warehouse"
 """
-
-
-class Running:
-    """An engine that stays up and answers one request after the other."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._process = subprocess.Popen(
-            engine.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, request: Request) -> dict[str, Any]:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.engine.name} ended while it did {request['op']}")
-        return json.loads(line)
-
-    def bytes_read(self) -> int:
-        """All bytes that the process has read, from the page cache too (Linux only)."""
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{self._process.pid}/io").read_text().splitlines():
-                if line.startswith("rchar:"):
-                    return int(line.split()[1])
-        return 0
-
-    def cpu_seconds(self) -> float:
-        """The time that all threads of the process have computed (Linux only)."""
-        with contextlib.suppress(OSError):
-            stat = Path(f"/proc/{self._process.pid}/stat").read_text()
-            # The program's name, in parentheses, may have spaces; user and system time are the 12th
-            # and 13th number after it.
-            user, system = stat.rsplit(")", 1)[1].split()[11:13]
-            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        return 0.0
-
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
-
-
-@contextlib.contextmanager
-def running(engine: Engine) -> Iterator[Running]:
-    process = Running(engine)
-    try:
-        yield process
-    finally:
-        process.close()
 
 
 @contextlib.contextmanager
@@ -176,16 +123,6 @@ class Measurements:
     cpu_seconds: dict[str, dict[str, list[float]]]
 
 
-def check(operation: str, results: dict[str, Any]) -> None:
-    """Engines that do not agree are not compared."""
-    (first_engine, first), *others = results.items()
-    for engine, result in others:
-        if result != first:
-            raise RuntimeError(
-                f"{operation}: {engine} and {first_engine} came to different results"
-            )
-
-
 def measure(folder: Path, table: Request) -> Measurements:
     def lists() -> Any:
         return defaultdict(lambda: defaultdict(list))
@@ -206,13 +143,13 @@ def measure(folder: Path, table: Request) -> Measurements:
                 return ask({**request, "folder": str(target)})
 
         with contextlib.ExitStack() as stack:
-            up = [stack.enter_context(running(engine)) for engine in able]
+            up = [stack.enter_context(running(engine.name, engine.command)) for engine in able]
             for process in up:
                 work(process.ask)
             for _ in range(REPETITIONS):
                 results = {}
                 for process in up:
-                    name = process.engine.name
+                    name = process.name
                     before, cpu = process.bytes_read(), process.cpu_seconds()
                     answer = work(process.ask)
                     found.bytes_read[operation][name] = process.bytes_read() - before
@@ -232,7 +169,7 @@ def measure(folder: Path, table: Request) -> Measurements:
 
 def make_table(engine: Engine, folder: Path) -> tuple[Request, dict[str, str]]:
     """The table that all engines query, and what berglake's plan says of each query."""
-    with running(engine) as process:
+    with running(engine.name, engine.command) as process:
         process.ask({"op": "append", "folder": str(folder)})
         (folder / "berglake.toml").write_text(PROJECT)
         table = process.ask({"op": "describe", "folder": str(folder)})
@@ -247,16 +184,6 @@ def make_table(engine: Engine, folder: Path) -> tuple[Request, dict[str, str]]:
     return table, scans
 
 
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def main() -> None:
     workload.flights()
     workload.cache_folder().mkdir(parents=True, exist_ok=True)
@@ -268,14 +195,9 @@ def main() -> None:
         found = measure(folder, table)
 
     record = {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": now(),
         "commit": commit(),
-        "machine": {
-            "cpu": report.cpu_name(),
-            "cores": os.cpu_count(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-            "system": platform.platform(),
-        },
+        "machine": machine(),
         "setup": {
             "rows": workload.ROWS * workload.REPLICATION,
             "replication": workload.REPLICATION,
@@ -302,13 +224,8 @@ def main() -> None:
         ],
     }
     text = report.markdown(record)
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    stem = record["date"][:10]
-    (results / f"{stem}.json").write_text(json.dumps(record, indent=1) + "\n")
-    (results / f"{stem}.md").write_text(text)
     print(text)
-    print(f"written to {results / stem}.json and .md", file=sys.stderr)
+    print(keep(record["date"][:10], record, text), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
+use berglake_benches::{Error, Watch, as_text};
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 
-use crate::Error;
-use crate::protocol::{Answer, Outcome, Query, Setup, Watch, as_text};
+use crate::protocol::{Answer, Outcome, Query, Setup};
 
 pub struct BareDataFusion {
     config: SessionConfig,
@@ -39,6 +39,6 @@ impl BareDataFusion {
         };
         let watch = Watch::start();
         let batches = session.sql(&query.sql).await?.collect().await?;
-        watch.stop(Outcome::Rows(as_text(&batches)?))
+        Ok(Answer::after(&watch, Outcome::Rows(as_text(&batches)?)))
     }
 }

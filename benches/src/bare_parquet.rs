@@ -9,12 +9,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use arrow::array::{AsArray, BooleanArray, Int32Array, RecordBatch};
 use arrow::compute::{DatePart, date_part, filter_record_batch};
 use arrow::datatypes::Int32Type;
+use berglake_benches::{Error, Watch};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use crate::protocol::{Answer, Outcome, Setup, Watch};
-use crate::{Error, input};
+use crate::input;
+use crate::protocol::{Answer, Outcome, Setup};
 
 /// Months since the year 0, enough to tell partitions apart.
 type Month = i32;
@@ -69,9 +70,9 @@ impl BareParquet {
             }
             Ok::<usize, Error>(written)
         })?;
-        let answer = watch.stop(Outcome::Written(written));
+        let answer = Answer::after(&watch, Outcome::Written(written));
         self.input = Some(input);
-        answer
+        Ok(answer)
     }
 }
 

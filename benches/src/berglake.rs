@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
+use berglake_benches::{Error, Watch, as_text};
 use berglake_catalog::{Catalog, NewTable, SqlCatalog, SqlCatalogConfig};
 use berglake_format::commit::{Committer, Transaction};
 use berglake_format::schema::from_arrow;
@@ -15,8 +16,8 @@ use berglake_format::{Environment, NamespaceIdent, TableIdent};
 use berglake_query::{Engine, EngineOptions};
 use iceberg::spec::{Transform, UnboundPartitionSpec};
 
-use crate::protocol::{Answer, Outcome, Query, Setup, Table, Watch, as_text};
-use crate::{Error, input};
+use crate::input;
+use crate::protocol::{Answer, Outcome, Query, Setup, Table};
 
 /// The catalog's name; engines that read the same catalog file give the same.
 const CATALOG: &str = "berglake";
@@ -67,9 +68,9 @@ impl Berglake {
             .step(ident, append)
             .commit()
             .await?;
-        let answer = watch.stop(Outcome::Written(rows));
+        let answer = Answer::after(&watch, Outcome::Written(rows));
         self.input = Some(input);
-        answer
+        Ok(answer)
     }
 
     async fn create(
@@ -154,7 +155,7 @@ impl Berglake {
         let engine = self.engine(&query.table.folder).await?;
         let watch = Watch::start();
         let batches = engine.sql(&query.sql).await?.collect().await?;
-        watch.stop(Outcome::Rows(as_text(&batches)?))
+        Ok(Answer::after(&watch, Outcome::Rows(as_text(&batches)?)))
     }
 
     async fn engine(&mut self, folder: &Path) -> Result<Engine, Error> {

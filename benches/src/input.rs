@@ -4,9 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
+use berglake_benches::Error;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-
-use crate::Error;
 
 /// Rows handed on at a time: what an engine would pass along.
 const BATCH_ROWS: usize = 8192;

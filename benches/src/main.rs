@@ -11,11 +11,8 @@ mod berglake;
 mod input;
 mod protocol;
 
-use std::io::{BufRead, Write};
-
+use berglake_benches::{Error, serve};
 use protocol::{Reply, Request, Setup};
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// What takes requests. One value lives as long as the process, so that a first request warms it up.
 enum Engine {
@@ -74,17 +71,8 @@ fn main() -> Result<(), Error> {
         .enable_all()
         .build()?;
     let mut engine = Engine::new(engine, setup)?;
-    let mut answer = |line: &str| -> Result<(), Error> {
+    serve(once.map(String::as_str), |line| {
         let answer = runtime.block_on(engine.answer(serde_json::from_str(line)?))?;
-        let mut output = std::io::stdout().lock();
-        writeln!(output, "{}", serde_json::to_string(&answer)?)?;
-        Ok(output.flush()?)
-    };
-    if let Some(request) = once {
-        return answer(request);
-    }
-    for line in std::io::stdin().lock().lines() {
-        answer(&line?)?;
-    }
-    Ok(())
+        Ok(serde_json::to_string(&answer)?)
+    })
 }

@@ -1,17 +1,9 @@
 //! What the runner says to an engine and what the engine answers, one JSON object per line.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
-use arrow::array::RecordBatch;
-use arrow::error::ArrowError;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use berglake_benches::Watch;
 use serde::{Deserialize, Serialize};
-
-use crate::Error;
-
-/// Python's way to write a timestamp, which the other engines' answers have.
-const TIMESTAMP: &str = "%Y-%m-%d %H:%M:%S";
 
 /// What stays the same for the life of an engine.
 #[derive(Debug, Clone, Deserialize)]
@@ -100,6 +92,16 @@ pub struct Answer {
     pub result: Outcome,
 }
 
+impl Answer {
+    /// The answer to a request whose work is done.
+    pub fn after(watch: &Watch, result: Outcome) -> Self {
+        Self {
+            seconds: watch.seconds(),
+            result,
+        }
+    }
+}
+
 /// What came out of a request.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -108,49 +110,4 @@ pub enum Outcome {
     Written(usize),
     /// The rows of a query, each cell as text.
     Rows(Vec<Vec<String>>),
-}
-
-/// A running measurement.
-#[derive(Debug)]
-pub struct Watch(Instant);
-
-impl Watch {
-    /// Starts to measure.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "measuring wall time is what this program is for"
-    )]
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    /// The answer to a request whose work is done.
-    pub fn stop(self, result: Outcome) -> Result<Answer, Error> {
-        Ok(Answer {
-            seconds: self.0.elapsed().as_secs_f64(),
-            result,
-        })
-    }
-}
-
-/// The rows of a query, each cell as text.
-pub fn as_text(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, ArrowError> {
-    let options = FormatOptions::default().with_timestamp_format(Some(TIMESTAMP));
-    let mut rows = Vec::new();
-    for batch in batches {
-        let columns = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options))
-            .collect::<Result<Vec<_>, _>>()?;
-        for row in 0..batch.num_rows() {
-            rows.push(
-                columns
-                    .iter()
-                    .map(|column| column.value(row).to_string())
-                    .collect(),
-            );
-        }
-    }
-    Ok(rows)
 }
