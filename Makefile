@@ -1,12 +1,12 @@
 # Every command that people and CI run is a target here; beside them `.ci/run` only installs what is
 # missing and starts a Docker engine.
 #
-# `demo`, `test` and `fuzz` need Rust, a C and a C++ compiler (librdkafka is built from source) and make. `lint`,
-# `interop`, `rck`, `smoke` and `bench` also need Python 3.10 or newer with its venv module; they make their
-# own virtual environments beside the build output and install pinned versions into them. `interop` and
-# `rck` also need PostgreSQL, Java and Maven: Spark takes Java 17 or newer, the kit of `rck` Java 17 itself.
-# `smoke` needs Java and Maven too, for Spark. `images`, `image`, `e2e`, `smoke` and `up` need Docker, and
-# `image` needs `strip`.
+# `demo`, `test`, `fuzz` and `soak` need Rust, a C and a C++ compiler (librdkafka is built from source) and
+# make. `lint`, `interop`, `rck`, `smoke` and `bench` also need Python 3.10 or newer with its venv module; they
+# make their own virtual environments beside the build output and install pinned versions into them.
+# `interop` and `rck` also need PostgreSQL, Java and Maven: Spark takes Java 17 or newer, the kit of `rck`
+# Java 17 itself. `smoke` and `bench` need Java and Maven too, for Spark. `images`, `image`, `e2e`, `smoke` and
+# `up` need Docker, and `image` needs `strip`.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -37,7 +37,7 @@ SHELL_SCRIPTS := .ci/run examples/movies/demo.sh deploy/make-env $(addprefix int
   trino/bin/run-trino trino/bin/health-check)
 
 .PHONY: help demo build test lint fmt clippy deps spelling scripts doc interop rck e2e image images smoke \
-  up down logs bench fuzz clean
+  up down logs bench fuzz soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,8 +131,9 @@ rck: build $(INTEROP_VENV)/ready ## run Iceberg's REST Compatibility Kit against
 bench: $(INTEROP_VENV)/ready ## run berglake and its peers on the same work and print ratios
 	$(CARGO) build --locked --release -p berglake -p berglake-benches
 	BERGLAKE_BIN='$(TARGET_DIR)/release/berglake' BERGLAKE_BENCH_BIN='$(TARGET_DIR)/release/berglake-bench' \
+	  BERGLAKE_BENCH_FORMAT_BIN='$(TARGET_DIR)/release/berglake-bench-format' \
 	  BERGLAKE_BENCH_CACHE='$(CACHE_DIR)/bench' \
-	  $(INTEROP_VENV)/bin/python benches/run.py
+	  $(INTEROP_VENV)/bin/python benches/bench.py
 
 # The corpora grow beside the build output; `fuzz/corpus` holds what is kept, and `make test` replays it.
 FUZZ         ?= metadata manifest_list manifest deletion_vector position_deletes equality_deletes data_file \
@@ -145,6 +146,12 @@ fuzz: $(CARGO_FUZZ) ## fuzz the decoders of the table format, FUZZ_SECONDS each 
 	    '$(TARGET_DIR)'/fuzz/corpus/$$target fuzz/corpus/$$target fuzz/regressions/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 || exit 1; \
 	done
+
+# A release build does them several times as fast. A sequence that fails names its seed.
+SOAK_SEEDS ?= 1000..3000
+soak: ## run thousands of random sequences of operations on a table and a model (SOAK_SEEDS=from..to)
+	BERGLAKE_MODEL_SEEDS='$(SOAK_SEEDS)' \
+	  $(CARGO) test --locked --release -p berglake-format --test it -- --nocapture model::
 
 clean: ## remove the build output, the virtual environments and the demo
 	$(CARGO) clean

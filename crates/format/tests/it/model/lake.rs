@@ -19,6 +19,7 @@ use iceberg::spec::{
 };
 
 use super::Dice;
+use super::nested::first_columns;
 use super::rows::{Row, Seen, rows_of, seen};
 use super::steps;
 
@@ -52,6 +53,8 @@ pub struct Placed {
 
 pub struct Lake {
     pub seed: u64,
+    /// Whether there are structs, lists and maps.
+    nested: bool,
     pub dice: Dice,
     pub committer: Arc<MemoryCommitter>,
     /// The branches, `main` among them.
@@ -84,7 +87,7 @@ impl Lake {
         );
         let committer = Arc::new(MemoryCommitter::new(Storage::default(), environment));
         let primitive = |ty| Type::Primitive(ty);
-        let fields = vec![
+        let mut fields = vec![
             NestedField::required(1, "k", primitive(PrimitiveType::Long)).into(),
             NestedField::optional(2, "p", primitive(PrimitiveType::String)).into(),
             NestedField::optional(3, "n", primitive(PrimitiveType::Int)).into(),
@@ -104,6 +107,11 @@ impl Lake {
             0 => FormatVersion::V2,
             _ => FormatVersion::V3,
         };
+        // They take their time, so that not all sequences have them.
+        let nested = seed.is_multiple_of(3);
+        if nested {
+            fields.extend(first_columns(5, &mut dice));
+        }
         let creation = TableCreation::builder()
             .name("t".into())
             .location("memory:///wh/db/t".into())
@@ -115,6 +123,7 @@ impl Lake {
         committer.create(ident(), creation).await.unwrap();
         Self {
             seed,
+            nested,
             dice,
             committer,
             lines: [("main".to_string(), State::default())].into(),
@@ -131,12 +140,12 @@ impl Lake {
     }
 
     pub async fn step(&mut self, number: usize) {
-        let step = steps::choose(&mut self.dice, number);
+        let step = steps::choose(&mut self.dice, number, self.nested);
         self.story.push(format!("{number}: {}", step.name()));
         if steps::make(self, step).await {
             *self.made.entry(step.name()).or_default() += 1;
-        } else if let Some(last) = self.story.last_mut() {
-            last.push_str(" (nothing)");
+        } else {
+            self.tell("(nothing)");
         }
     }
 
@@ -154,6 +163,7 @@ impl Lake {
             .snapshot_id()
             .unwrap_or_else(|| self.fail("no snapshot was made"));
         self.at(line, snapshot, applied.table(), rows);
+        self.tell(&format!("makes {snapshot}"));
         snapshot
     }
 
@@ -177,12 +187,17 @@ impl Lake {
         self.snapshots.get_mut(&snapshot).unwrap()
     }
 
+    /// Says more of the step under way in the story.
+    pub fn tell(&mut self, what: &str) {
+        if let Some(last) = self.story.last_mut() {
+            last.push(' ');
+            last.push_str(what);
+        }
+    }
+
     /// What an operation that must not succeed has left: nothing.
     pub fn note(&mut self, error: &Error) {
-        let text = error.to_string();
-        if let Some(last) = self.story.last_mut() {
-            last.push_str(&format!(" refused: {text}"));
-        }
+        self.tell(&format!("refused: {error}"));
     }
 
     pub fn fail(&self, message: &str) -> ! {
@@ -222,7 +237,7 @@ impl Lake {
             let positions = batch
                 .column(columns + 1)
                 .as_primitive::<arrow::datatypes::Int64Type>();
-            let rows = rows_of(batch, columns).into_iter().enumerate();
+            let rows = rows_of(batch, &plan.schema).into_iter().enumerate();
             placed.extend(rows.map(|(at, seen)| Placed {
                 file: files.value(at).to_string(),
                 position: u64::try_from(positions.value(at)).unwrap(),
@@ -234,16 +249,17 @@ impl Lake {
 
     /// The rows of a line that are left without these, and these.
     pub fn apart(&self, line: &str, schema: &Schema, gone: &[&Placed]) -> (Vec<Row>, Vec<Row>) {
-        let mut rows = self.lines[line].rows.clone();
+        let rows = self.lines[line].rows.iter();
+        let mut rows: Vec<(Seen, Row)> = rows.map(|row| (seen(row, schema), row.clone())).collect();
         let mut removed = Vec::new();
         for placed in gone {
-            let at = rows.iter().position(|row| seen(row, schema) == placed.seen);
+            let at = rows.iter().position(|(seen, _)| *seen == placed.seen);
             match at {
-                Some(at) => removed.push(rows.swap_remove(at)),
+                Some(at) => removed.push(rows.swap_remove(at).1),
                 None => self.fail("the table has a row that the model does not have"),
             }
         }
-        (rows, removed)
+        (rows.into_iter().map(|(_, row)| row).collect(), removed)
     }
 
     /// The lineage of a line's rows; none before format version 3.
@@ -267,7 +283,7 @@ impl Lake {
                     .as_primitive::<arrow::datatypes::Int64Type>()
             };
             let (ids, sequences) = (number(columns), number(columns + 1));
-            let rows = rows_of(batch, columns).into_iter();
+            let rows = rows_of(batch, &plan.schema).into_iter();
             let rows = rows.zip(ids.iter()).zip(sequences.iter());
             lineage.extend(rows.map(|((seen, id), sequence)| (seen, id, sequence)));
         }

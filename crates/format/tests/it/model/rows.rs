@@ -9,9 +9,9 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use berglake_format::schema::to_arrow;
-use iceberg::spec::{NestedFieldRef, PrimitiveType, Schema, Type};
+use iceberg::spec::{NestedField, NestedFieldRef, PrimitiveType, Schema, Type};
 
-use super::Dice;
+use super::{Dice, nested};
 
 /// A value. Numbers of both widths are one kind, so that widening a column changes no row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,9 +21,16 @@ pub enum Value {
     /// The bits of a finite double that is not negative: their order is that of the numbers.
     Real(u64),
     Text(String),
+    /// A struct.
+    Fields(Row),
+    /// A list.
+    Items(Vec<Value>),
+    /// A map; its entries have no order.
+    Entries(BTreeMap<String, Value>),
 }
 
-/// A row by field ids. A field that it does not have is NULL or the column's initial default.
+/// A row, or a struct in it, by field ids. A field that it does not have is NULL or the field's initial
+/// default.
 pub type Row = BTreeMap<i32, Value>;
 
 /// A row as it is read: the values of all columns, in their order.
@@ -32,15 +39,43 @@ pub type Seen = Vec<Value>;
 /// What a row looks like in this schema.
 pub fn seen(row: &Row, schema: &Schema) -> Seen {
     let fields = schema.as_struct().fields().iter();
-    fields
-        .map(|field| match row.get(&field.id) {
-            Some(value) => value.clone(),
-            None => match &field.initial_default {
-                Some(literal) => value_of(literal),
-                None => Value::Null,
-            },
-        })
-        .collect()
+    fields.map(|field| seen_in(row, field)).collect()
+}
+
+fn seen_in(row: &Row, field: &NestedField) -> Value {
+    match (row.get(&field.id), &field.initial_default) {
+        (Some(value), _) => seen_as(value, &field.field_type),
+        (None, Some(literal)) => value_of(literal),
+        (None, None) => Value::Null,
+    }
+}
+
+/// A NULL stays one, whatever fields it has got since.
+fn seen_as(value: &Value, ty: &Type) -> Value {
+    match (value, ty) {
+        (Value::Fields(row), Type::Struct(fields)) => {
+            let fields = fields.fields().iter();
+            Value::Fields(
+                fields
+                    .map(|field| (field.id, seen_in(row, field)))
+                    .collect(),
+            )
+        }
+        (Value::Items(items), Type::List(list)) => {
+            let ty = &list.element_field.field_type;
+            Value::Items(items.iter().map(|item| seen_as(item, ty)).collect())
+        }
+        (Value::Entries(entries), Type::Map(map)) => {
+            let ty = &map.value_field.field_type;
+            let entries = entries.iter();
+            Value::Entries(
+                entries
+                    .map(|(key, value)| (key.clone(), seen_as(value, ty)))
+                    .collect(),
+            )
+        }
+        (value, _) => value.clone(),
+    }
 }
 
 fn value_of(literal: &iceberg::spec::Literal) -> Value {
@@ -61,23 +96,13 @@ pub fn make(key: i64, schema: &Schema, dice: &mut Dice) -> Row {
     fields
         .map(|field| {
             let optional = !field.required && dice.one_in(5);
-            let value = match field.field_type.as_ref() {
+            let value = match (field.name.as_str(), field.field_type.as_ref()) {
                 _ if optional => Value::Null,
-                Type::Primitive(PrimitiveType::Long) if field.name == "k" => Value::Whole(key),
-                Type::Primitive(PrimitiveType::Int | PrimitiveType::Long) => {
-                    Value::Whole(dice.below(1_000) as i64)
-                }
-                Type::Primitive(PrimitiveType::Float | PrimitiveType::Double) => {
-                    // A quarter is exact in both widths.
-                    Value::Real((dice.below(400) as f64 / 4.0).to_bits())
-                }
-                Type::Primitive(PrimitiveType::String) if field.name == "p" => {
+                ("k", Type::Primitive(PrimitiveType::Long)) => Value::Whole(key),
+                ("p", Type::Primitive(PrimitiveType::String)) => {
                     Value::Text(["a", "b", "c"][dice.below(3)].to_string())
                 }
-                Type::Primitive(PrimitiveType::String) => {
-                    Value::Text(format!("text {}", dice.below(50)))
-                }
-                other => panic!("no type of the model: {other}"),
+                (_, ty) => nested::any(ty, dice),
             };
             (field.id, value)
         })
@@ -92,14 +117,15 @@ pub fn batch(rows: &[Row], schema: &Schema) -> RecordBatch {
         .iter()
         .zip(schema.as_struct().fields())
         .map(|(field, own)| {
-            let values = rows.iter().map(|row| &row[&own.id]);
-            column(field.data_type(), values)
+            let values: Vec<&Value> = rows.iter().map(|row| &row[&own.id]).collect();
+            nested::array(&own.field_type, field.data_type(), &values)
         })
         .collect();
     RecordBatch::try_new(arrow, columns).unwrap()
 }
 
-fn column<'a>(ty: &DataType, values: impl Iterator<Item = &'a Value>) -> ArrayRef {
+/// Values of a primitive type.
+pub fn leaf_array<'a>(ty: &DataType, values: impl Iterator<Item = &'a Value>) -> ArrayRef {
     let whole = |value: &Value| match value {
         Value::Whole(v) => Some(*v),
         _ => None,
@@ -133,21 +159,29 @@ pub fn batch_of(field: &NestedFieldRef, values: &[Value]) -> RecordBatch {
         .build()
         .unwrap();
     let arrow = to_arrow(&schema).unwrap();
-    let column = column(arrow.field(0).data_type(), values.iter());
+    let column = leaf_array(arrow.field(0).data_type(), values.iter());
     RecordBatch::try_new(arrow, vec![column]).unwrap()
 }
 
-/// The rows of a batch, of its first `columns` columns.
-pub fn rows_of(batch: &RecordBatch, columns: usize) -> Vec<Seen> {
-    (0..batch.num_rows())
-        .map(|row| {
-            let columns = batch.columns().iter().take(columns);
-            columns.map(|column| value_at(column, row)).collect()
+/// The rows of a batch, whose first columns are those of the schema.
+pub fn rows_of(batch: &RecordBatch, schema: &Schema) -> Vec<Seen> {
+    let arrow = to_arrow(schema).unwrap();
+    let fields = schema.as_struct().fields().iter().zip(arrow.fields());
+    let mut columns: Vec<_> = fields
+        .zip(batch.columns())
+        .map(|((field, arrow), column)| {
+            // Down to the names and ids of nested fields.
+            assert_eq!(column.data_type(), arrow.data_type(), "{}", field.name);
+            nested::values(column, &field.field_type).into_iter()
         })
+        .collect();
+    let rows = 0..batch.num_rows();
+    rows.map(|_| columns.iter_mut().map(|of| of.next().unwrap()).collect())
         .collect()
 }
 
-fn value_at(column: &ArrayRef, row: usize) -> Value {
+/// A value of a primitive type.
+pub fn leaf_value(column: &ArrayRef, row: usize) -> Value {
     if column.is_null(row) {
         return Value::Null;
     }

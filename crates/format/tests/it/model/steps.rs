@@ -2,17 +2,18 @@
 
 mod evolution;
 mod files;
+mod nested;
+mod refs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use berglake_format::commit::Applied;
 use berglake_format::deletes::DeleteLoader;
-use berglake_format::plan::{ScanTask, SnapshotSelector};
+use berglake_format::plan::ScanTask;
 use berglake_format::properties::{HistoryProperties, WriteProperties};
 use berglake_format::rewrite::copy_rows;
 use berglake_format::snapshot::{
-    Append, CherryPick, CommitNotes, CreateRef, DropRef, Existing, ExpireSnapshots, FastForward,
-    Overwrite, RefKind, RefRetention, RewriteFiles, RollbackTo, RowDelta, SetCurrentSnapshot,
+    Append, CommitNotes, ExpireSnapshots, Overwrite, RewriteFiles, RowDelta,
 };
 use berglake_format::write::{DataWriter, DeletedRows, WrittenFile, write_deletes};
 use berglake_format::{Error, ErrorKind};
@@ -21,8 +22,9 @@ use iceberg::spec::{Datum, FormatVersion, Schema};
 use roaring::RoaringTreemap;
 
 use super::Dice;
-use super::lake::{Lake, Placed, State, selector};
+use super::lake::{Lake, Placed, selector};
 use super::rows::{Row, batch, make as make_row};
+use nested::Nested;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -56,11 +58,12 @@ pub enum Step {
     DropPartitionField,
     SortOrder,
     Upgrade,
+    Nested(Nested),
 }
 
 use Step as S;
 
-/// All steps; those that make the table grow come more often.
+/// The steps of all sequences.
 pub const ALL: [Step; 30] = [
     S::Append,
     S::Upsert,
@@ -127,11 +130,21 @@ impl Step {
             S::DropPartitionField => "partition field dropped",
             S::SortOrder => "sort order",
             S::Upgrade => "upgrade to version 3",
+            S::Nested(step) => step.name(),
         }
     }
 }
 
-pub fn choose(dice: &mut Dice, number: usize) -> Step {
+/// All steps, with those that only sequences with nested columns make.
+pub fn every() -> impl Iterator<Item = Step> {
+    ALL.into_iter().chain(nested::ALL.map(S::Nested))
+}
+
+/// The next step; those that make the table grow come more often.
+pub fn choose(dice: &mut Dice, number: usize, nested: bool) -> Step {
+    if number >= 2 && nested && dice.below(5) < 2 {
+        return S::Nested(*dice.pick(&nested::ALL).unwrap());
+    }
     if number < 2 || dice.one_in(8) {
         return S::Append;
     }
@@ -151,13 +164,13 @@ pub async fn make(lake: &mut Lake, step: Step) -> bool {
         S::OverwritePartition => overwrite_partition(lake).await,
         S::Rewrite => rewrite(lake).await,
         S::Expire => expire(lake).await,
-        S::Branch => branch(lake).await,
-        S::Tag => tag(lake).await,
-        S::DropRef => drop_ref(lake).await,
-        S::Rollback => rollback(lake).await,
-        S::SetCurrent => set_current(lake).await,
-        S::CherryPick => cherry_pick(lake).await,
-        S::FastForward => fast_forward(lake).await,
+        S::Branch => refs::branch(lake).await,
+        S::Tag => refs::tag(lake).await,
+        S::DropRef => refs::drop_ref(lake).await,
+        S::Rollback => refs::rollback(lake).await,
+        S::SetCurrent => refs::set_current(lake).await,
+        S::CherryPick => refs::cherry_pick(lake).await,
+        S::FastForward => refs::fast_forward(lake).await,
         S::FastAppend => files::fast_append(lake).await,
         S::ReplacePartitions => files::replace_partitions(lake).await,
         S::DeleteFiles => files::delete_files(lake).await,
@@ -174,17 +187,20 @@ pub async fn make(lake: &mut Lake, step: Step) -> bool {
         S::DropPartitionField => evolution::drop_partition_field(lake).await,
         S::SortOrder => evolution::sort_order(lake).await,
         S::Upgrade => evolution::upgrade(lake).await,
+        S::Nested(step) => nested::make(lake, step).await,
     }
 }
 
 /// A branch, most often `main`.
 fn line(lake: &mut Lake) -> String {
-    if lake.dice.one_in(3) {
+    let name = if lake.dice.one_in(3) {
         let names: Vec<String> = lake.lines.keys().cloned().collect();
         lake.dice.pick(&names).unwrap().clone()
     } else {
         "main".to_string()
-    }
+    };
+    lake.tell(&format!("on {name}"));
+    name
 }
 
 fn notes(line: &str) -> CommitNotes {
@@ -415,201 +431,4 @@ async fn expire(lake: &mut Lake) -> bool {
     lake.snapshots
         .retain(|id, _| metadata.snapshot_by_id(*id).is_some());
     lake.snapshots.len() < before
-}
-
-async fn branch(lake: &mut Lake) -> bool {
-    if lake.lines.len() > 3 {
-        return false;
-    }
-    let known: Vec<i64> = lake.snapshots.keys().copied().collect();
-    let Some(id) = lake.dice.pick(&known).copied() else {
-        return false;
-    };
-    let name = format!("b{}", lake.dice.below(1_000));
-    if lake.lines.contains_key(&name) {
-        return false;
-    }
-    let operation = CreateRef {
-        name: name.clone(),
-        kind: RefKind::Branch,
-        snapshot_id: Some(id),
-        retention: RefRetention::default(),
-        existing: Existing::Fail,
-    };
-    let applied = lake.commit(operation).await;
-    must(lake, applied);
-    let state = lake.snapshots[&id].state.clone();
-    lake.lines.insert(name, state);
-    true
-}
-
-async fn tag(lake: &mut Lake) -> bool {
-    let known: Vec<i64> = lake.snapshots.keys().copied().collect();
-    let Some(id) = lake.dice.pick(&known).copied() else {
-        return false;
-    };
-    let name = format!("t{}", lake.dice.below(4));
-    let operation = CreateRef {
-        name: name.clone(),
-        kind: RefKind::Tag,
-        snapshot_id: Some(id),
-        retention: RefRetention::default(),
-        existing: Existing::Replace,
-    };
-    let applied = lake.commit(operation).await;
-    must(lake, applied);
-    lake.tags.insert(name, id) != Some(id)
-}
-
-async fn drop_ref(lake: &mut Lake) -> bool {
-    let branches = lake.lines.keys().filter(|name| *name != "main");
-    let mut refs: Vec<(String, RefKind)> = branches.map(|n| (n.clone(), RefKind::Branch)).collect();
-    refs.extend(lake.tags.keys().map(|n| (n.clone(), RefKind::Tag)));
-    let Some((name, kind)) = lake.dice.pick(&refs).cloned() else {
-        return false;
-    };
-    let operation = DropRef {
-        name: name.clone(),
-        kind,
-        if_exists: false,
-    };
-    let applied = lake.commit(operation).await;
-    must(lake, applied);
-    match kind {
-        RefKind::Branch => drop(lake.lines.remove(&name)),
-        RefKind::Tag => drop(lake.tags.remove(&name)),
-    }
-    true
-}
-
-async fn rollback(lake: &mut Lake) -> bool {
-    if !lake.dice.one_in(2) {
-        return false;
-    }
-    let line = line(lake);
-    let table = lake.table().await;
-    let head = lake.lines[&line].snapshot;
-    let ancestors: Vec<i64> = table.ancestors(head).map(|s| s.snapshot_id()).collect();
-    let known: Vec<i64> = lake.snapshots.keys().copied().collect();
-    let Some(target) = lake.dice.pick(&known).copied() else {
-        return false;
-    };
-    let mut operation = RollbackTo::new(target);
-    operation.branch = notes(&line).branch;
-    match lake.commit(operation).await {
-        Ok(_) if !ancestors.contains(&target) => lake.fail("rolled back to no ancestor"),
-        Ok(_) => {
-            let state = lake.snapshots[&target].state.clone();
-            lake.lines.insert(line, state);
-            Some(target) != head
-        }
-        Err(error) if !ancestors.contains(&target) => {
-            lake.note(&error);
-            false
-        }
-        Err(error) => lake.fail(&format!("{error:?}")),
-    }
-}
-
-async fn set_current(lake: &mut Lake) -> bool {
-    if !lake.dice.one_in(2) {
-        return false;
-    }
-    let line = line(lake);
-    let known: Vec<i64> = lake.snapshots.keys().copied().collect();
-    let Some(target) = lake.dice.pick(&known).copied() else {
-        return false;
-    };
-    let mut operation = SetCurrentSnapshot::new(SnapshotSelector::Id(target));
-    operation.branch = notes(&line).branch;
-    let applied = lake.commit(operation).await;
-    must(lake, applied);
-    let state = lake.snapshots[&target].state.clone();
-    let before = lake.lines.insert(line, state);
-    before.and_then(|state| state.snapshot) != Some(target)
-}
-
-async fn cherry_pick(lake: &mut Lake) -> bool {
-    let main = lake.lines["main"].clone();
-    let table = lake.table().await;
-    let others: Vec<i64> = {
-        let own: BTreeSet<i64> = table
-            .ancestors(main.snapshot)
-            .map(|snapshot| snapshot.snapshot_id())
-            .collect();
-        let ids = lake.snapshots.keys().copied();
-        ids.filter(|id| !own.contains(id)).collect()
-    };
-    let Some(target) = lake.dice.pick(&others).copied() else {
-        return false;
-    };
-    let operation = CherryPick {
-        snapshot_id: target,
-        branch: None,
-    };
-    let then = lake.snapshots[&target].clone();
-    let follows = table.snapshot(target).unwrap().parent_snapshot_id() == main.snapshot;
-    let applied = match lake.commit(operation).await {
-        Ok(_) if follows => {
-            lake.lines.insert("main".to_string(), then.state);
-            return true;
-        }
-        Ok(applied) => applied,
-        Err(error) if error.kind() == ErrorKind::InvalidInput => {
-            lake.note(&error);
-            return false;
-        }
-        Err(error) => lake.fail(&format!("{error:?}")),
-    };
-    let mut rows = main.rows;
-    match (&then.appended, &then.replaced) {
-        (Some(appended), _) => rows.extend(appended.iter().cloned()),
-        (None, Some((removed, new))) => {
-            for gone in removed {
-                match rows.iter().position(|row| row == gone) {
-                    Some(at) => drop(rows.swap_remove(at)),
-                    None => lake.fail("a partition that was replaced had other rows"),
-                }
-            }
-            rows.extend(new.iter().cloned());
-        }
-        (None, None) => lake.fail("something else was taken over"),
-    }
-    let snapshot = lake.moved("main", &applied, rows);
-    lake.then(snapshot).appended = then.appended;
-    lake.then(snapshot).replaced = then.replaced;
-    true
-}
-
-async fn fast_forward(lake: &mut Lake) -> bool {
-    let names: Vec<String> = lake.lines.keys().cloned().collect();
-    let branch = lake.dice.pick(&names).unwrap().clone();
-    let to = lake.dice.pick(&names).unwrap().clone();
-    let table = lake.table().await;
-    let target: State = lake.lines[&to].clone();
-    if target.snapshot.is_none() {
-        return false;
-    }
-    let head = lake.lines[&branch].snapshot;
-    let follows = head.is_none()
-        || table
-            .ancestors(target.snapshot)
-            .any(|ancestor| Some(ancestor.snapshot_id()) == head);
-    let operation = FastForward {
-        branch: branch.clone(),
-        to,
-    };
-    match lake.commit(operation).await {
-        Ok(_) if !follows => lake.fail("moved forward to another line"),
-        Ok(_) => {
-            let changed = target.snapshot != head;
-            lake.lines.insert(branch, target);
-            changed
-        }
-        Err(error) if !follows => {
-            lake.note(&error);
-            false
-        }
-        Err(error) => lake.fail(&format!("{error:?}")),
-    }
 }

@@ -13,7 +13,7 @@ use iceberg::spec::{
 use crate::model::lake::Lake;
 
 /// Commits what may be refused where the table is in its way; whether it changed something.
-async fn evolve(lake: &mut Lake, operation: impl Operation) -> bool {
+pub async fn evolve(lake: &mut Lake, operation: impl Operation) -> bool {
     match lake.commit(operation).await {
         Ok(Applied::Committed { .. }) => true,
         Ok(Applied::Unchanged(_)) => false,
@@ -41,11 +41,8 @@ async fn column(lake: &mut Lake) -> Option<String> {
     lake.dice.pick(&names).cloned()
 }
 
-pub async fn add_column(lake: &mut Lake) -> bool {
-    let table = lake.table().await;
-    if table.schema().as_struct().fields().len() > 8 {
-        return false;
-    }
+/// The type of a new column or field, and a default that it could have.
+pub fn new_type(lake: &mut Lake) -> (PrimitiveType, Literal) {
     let types = [
         (PrimitiveType::Int, Literal::int(7)),
         (PrimitiveType::Long, Literal::long(70_000_000_000_i64)),
@@ -53,7 +50,15 @@ pub async fn add_column(lake: &mut Lake) -> bool {
         (PrimitiveType::Double, Literal::double(2.5)),
         (PrimitiveType::String, Literal::string("as ever")),
     ];
-    let (ty, default) = types[lake.dice.below(types.len())].clone();
+    types[lake.dice.below(types.len())].clone()
+}
+
+pub async fn add_column(lake: &mut Lake) -> bool {
+    let table = lake.table().await;
+    if table.schema().as_struct().fields().len() > 8 {
+        return false;
+    }
+    let (ty, default) = new_type(lake);
     let defaults = table.metadata().format_version() >= FormatVersion::V3 && lake.dice.one_in(2);
     // Names come back after their columns were dropped, and must not bring the old values.
     let name = match lake.dice.below(8) {

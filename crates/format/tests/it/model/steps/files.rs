@@ -144,11 +144,9 @@ pub async fn equality_delete(lake: &mut Lake) -> bool {
     let (plan, placed) = lake.placed(&line).await;
     let fields = plan.schema.as_struct().fields();
     let keys: Vec<usize> = (0..fields.len())
-        .filter(|at| {
-            !matches!(
-                fields[*at].field_type.as_ref(),
-                Type::Primitive(PrimitiveType::Float | PrimitiveType::Double)
-            )
+        .filter(|at| match fields[*at].field_type.as_ref() {
+            Type::Primitive(ty) => !matches!(ty, PrimitiveType::Float | PrimitiveType::Double),
+            _ => false,
         })
         .collect();
     let (Some(key), Some(row)) = (lake.dice.pick(&keys).copied(), lake.dice.pick(&placed)) else {
@@ -180,6 +178,8 @@ pub async fn equality_delete(lake: &mut Lake) -> bool {
         .filter(|other| other.seen[key] == row.seen[key] && in_scope(other))
         .collect();
     let (rows, _) = lake.apart(&line, &plan.schema, &gone);
+    let (name, value) = (&fields[key].name, &row.seen[key]);
+    lake.tell(&format!("of {name} = {value:?} in {scope:?}"));
     let keys = batch_of(&fields[key], std::slice::from_ref(&row.seen[key]));
     let delete = write_equality_deletes(&plan.table, &keys, &scope)
         .await
