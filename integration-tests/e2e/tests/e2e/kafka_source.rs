@@ -262,9 +262,10 @@ fn every_message_is_once_a_row_or_a_dead_letter() {
             assert_eq!(letters.len(), found.len(), "a dead letter is there twice");
             assert_eq!(found, broken);
         }
-        // Batches were cut by rows: three of the first run, one of the second.
+        // Batches were cut by rows: three of the first run, one of the second. A broker that is slow to
+        // answer has them cut by time, too.
         let before = project.snapshots().await;
-        assert_eq!(before, 4);
+        assert!(before >= 4, "{before}");
         project.run().await;
         assert_eq!(
             project.snapshots().await,
