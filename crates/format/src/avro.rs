@@ -41,30 +41,32 @@ const GREATEST_BLOCK: u64 = 512 * 1024 * 1024;
 pub(crate) struct Container {
     /// What its header says, by key.
     pub(crate) header: HashMap<Vec<u8>, Bytes>,
-    /// Its blocks, decompressed.
+    /// Its blocks.
     pub(crate) blocks: Blocks,
 }
 
 /// The blocks of an Avro file.
 #[derive(Debug)]
 pub(crate) enum Blocks {
-    /// Decompressed.
+    /// Of a codec that is known here.
     Read(Vec<Block>),
     /// Of a codec that is not known here.
     Unknown,
 }
 
-/// A block of values, decompressed.
+/// A block of values. It is decompressed when they are taken, so that a file which is much larger then does
+/// not have all of it in memory at once.
 #[derive(Debug)]
 pub(crate) struct Block {
     /// How many values it says that it has.
-    pub(crate) count: i64,
-    /// Their bytes.
-    pub(crate) bytes: Bytes,
+    count: i64,
+    /// Their bytes, as they are in the file.
+    bytes: Bytes,
+    is_deflated: bool,
 }
 
 impl Container {
-    /// Takes a file apart. Blocks that are not compressed share the memory of the file.
+    /// Takes a file apart. Its parts share the memory of the file.
     ///
     /// # Errors
     /// [`Corrupt`](crate::ErrorKind::Corrupt), without the path.
@@ -90,16 +92,20 @@ impl Container {
             let size = usize::try_from(size).map_err(|_| impossible("size", size))?;
             let bytes = input.take(size)?;
             input.take(MARKER)?;
-            let bytes = match codec {
-                None | Some(b"null") => file.slice_ref(bytes),
-                Some(b"deflate") => inflated(bytes)?.into(),
+            let is_deflated = match codec {
+                None | Some(b"null") => false,
+                Some(b"deflate") => true,
                 Some(_) => {
                     blocks = Blocks::Unknown;
                     continue;
                 }
             };
             if let Blocks::Read(blocks) = &mut blocks {
-                blocks.push(Block { count, bytes });
+                blocks.push(Block {
+                    count,
+                    bytes: file.slice_ref(bytes),
+                    is_deflated,
+                });
             }
         }
         Ok(Self { header, blocks })
@@ -136,7 +142,11 @@ impl Block {
     /// [`Corrupt`](crate::ErrorKind::Corrupt) where they are more or fewer than the block counts, and
     /// what `each` returns.
     pub(crate) fn values(&self, mut each: impl FnMut(&mut Input<'_>) -> Result<()>) -> Result<()> {
-        let mut input = Input(&self.bytes);
+        let inflated = match self.is_deflated {
+            true => Some(inflated(&self.bytes)?),
+            false => None,
+        };
+        let mut input = Input(inflated.as_deref().unwrap_or(&self.bytes));
         for _ in 0..input.fitting(self.count)? {
             each(&mut input)?;
         }

@@ -25,9 +25,8 @@ pub fn field_name(column: &str, transform: Transform) -> String {
     name + suffix
 }
 
-/// Whether a partition field of this name can be written. The name becomes that of an Avro field in
-/// manifests, and the `iceberg` crate writes it there as it is: any other name would make manifests
-/// that nobody can read.
+/// Whether new partition fields are given such a name. It becomes that of an Avro field in manifests, where
+/// other names have to be written in another way, and not every engine does.
 pub fn is_field_name(name: &str) -> bool {
     let mut chars = name.chars();
     chars

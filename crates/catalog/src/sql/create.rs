@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use berglake_format::commit::metadata_file;
 use berglake_format::storage::Location;
-use berglake_format::write::check_partitioning;
 use berglake_format::{Error, ErrorKind, Result, Table, TableIdent, failpoint};
 use iceberg::spec::{
     FormatVersion, NestedFieldRef, PrimitiveType, Schema, SortOrder, TableMetadata,
@@ -136,8 +135,6 @@ impl Inner {
     pub(super) fn check_new_table(&self, metadata: &TableMetadata) -> Result<Vec<Location>> {
         let folders = self.checked_folders(metadata)?;
         check_decimals(metadata.current_schema())?;
-        // A table that could never be filled is refused before it exists.
-        check_partitioning(metadata.default_partition_spec(), metadata.current_schema())?;
         Ok(folders)
     }
 

@@ -65,19 +65,17 @@ fn explain(json: &[u8], error: serde_json::Error) -> Error {
 
 /// The error for a column of a type that only newer versions know, if there is one.
 fn explain_value(value: &serde_json::Value) -> Option<Error> {
-    let schemas = value["schemas"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .chain(value.get("schema"));
-    for schema in schemas {
-        if let Some((column, ty)) = unsupported_column(&schema["fields"], "") {
-            return Some(Error::unsupported(format!(
-                "column {column:?} has the type {ty:?}, which this version cannot read"
-            )));
-        }
-    }
-    None
+    let schemas = value["schemas"].as_array().into_iter().flatten();
+    schemas.chain(value.get("schema")).find_map(newer_column)
+}
+
+/// The error for a column of a schema, as JSON, whose type only newer versions know, if there is one.
+/// Such a schema cannot be parsed, and where it cannot does not say which column it was.
+pub fn newer_column(schema: &serde_json::Value) -> Option<Error> {
+    let (column, ty) = unsupported_column(&schema["fields"], "")?;
+    Some(Error::unsupported(format!(
+        "column {column:?} has the type {ty:?}, which this version cannot read"
+    )))
 }
 
 fn unsupported_column(fields: &serde_json::Value, prefix: &str) -> Option<(String, String)> {

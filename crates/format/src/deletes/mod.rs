@@ -12,7 +12,7 @@ mod vector;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use parquet::arrow::arrow_reader::RowSelection;
 use roaring::RoaringTreemap;
 use tokio::sync::OnceCell;
 
@@ -124,35 +124,28 @@ pub fn selections(deleted: &RoaringTreemap, row_counts: &[u64]) -> Vec<Option<Ro
         .iter()
         .map(|rows| {
             let end = start.saturating_add(*rows);
-            // Runs of rows that go, as (first, behind the last).
-            let mut runs: Vec<(u64, u64)> = Vec::new();
-            while let Some(position) = positions.next_if(|position| *position < end) {
-                match runs.last_mut() {
-                    Some((_, behind)) if *behind == position => *behind += 1,
-                    _ => runs.push((position, position + 1)),
-                }
-            }
-            let selection = (!runs.is_empty()).then(|| without(&runs, start, end));
+            let is_touched = positions.peek().is_some_and(|position| *position < end);
+            let selection = is_touched.then(|| {
+                let mut at = start;
+                let left = std::iter::from_fn(|| {
+                    while let Some(position) = positions.next_if(|position| *position < end) {
+                        let run = at..position;
+                        at = position + 1;
+                        if !run.is_empty() {
+                            return Some(run);
+                        }
+                    }
+                    let last = at..end;
+                    at = end;
+                    (!last.is_empty()).then_some(last)
+                });
+                let left = left.map(|run| (run.start - start) as usize..(run.end - start) as usize);
+                RowSelection::from_consecutive_ranges(left, *rows as usize)
+            });
             start = end;
             selection
         })
         .collect()
-}
-
-fn without(runs: &[(u64, u64)], start: u64, end: u64) -> RowSelection {
-    let mut selectors = Vec::with_capacity(2 * runs.len() + 1);
-    let mut at = start;
-    for (first, behind) in runs {
-        if *first > at {
-            selectors.push(RowSelector::select((first - at) as usize));
-        }
-        selectors.push(RowSelector::skip((behind - first) as usize));
-        at = *behind;
-    }
-    if end > at {
-        selectors.push(RowSelector::select((end - at) as usize));
-    }
-    RowSelection::from(selectors)
 }
 
 #[cfg(test)]

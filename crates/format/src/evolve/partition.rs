@@ -225,12 +225,6 @@ impl<'a> Draft<'a> {
         let dotted = path.join(".");
         check_transform(column, transform, &dotted)?;
         let at = |error: Error| error.with("column", &dotted).with("transform", transform);
-        if transform.result_type(&column.field_type)? == Type::Primitive(PrimitiveType::Uuid) {
-            return Err(at(Error::unsupported(
-                "tables that are partitioned by a UUID itself are not written",
-            ))
-            .help("partition by bucket(n, column)"));
-        }
         let is_same = |field: &&Field| field.source_id == column.id && field.transform == transform;
         if let Some(same) = self.fields.iter().filter(|f| f.is_live()).find(is_same) {
             return Err(

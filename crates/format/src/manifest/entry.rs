@@ -50,8 +50,19 @@ pub(super) struct Entries<'a> {
     manifest: &'a ManifestFile,
     metrics: &'a Metrics,
     next_row_id: Option<i64>,
-    /// The columns of the file before.
-    columns: usize,
+    /// How many columns the file before had in each of [`Kept`].
+    columns: [usize; 6],
+}
+
+/// What is kept by column.
+#[derive(Clone, Copy)]
+enum Kept {
+    Sizes,
+    Values,
+    Nulls,
+    Nans,
+    Lower,
+    Upper,
 }
 
 /// The fields of an entry beside its file.
@@ -88,7 +99,7 @@ impl<'a> Entries<'a> {
             manifest,
             metrics,
             next_row_id,
-            columns: 0,
+            columns: [0; 6],
         })
     }
 
@@ -207,22 +218,22 @@ impl<'a> Entries<'a> {
                     file.file_size_in_bytes(count(input, shape, "file_size_in_bytes")?);
                 }
                 FileField::ColumnSizes => {
-                    file.column_sizes(self.counts(input, shape)?);
+                    file.column_sizes(self.counts(Kept::Sizes, input, shape)?);
                 }
                 FileField::ValueCounts => {
-                    file.value_counts(self.counts(input, shape)?);
+                    file.value_counts(self.counts(Kept::Values, input, shape)?);
                 }
                 FileField::NullValueCounts => {
-                    file.null_value_counts(self.counts(input, shape)?);
+                    file.null_value_counts(self.counts(Kept::Nulls, input, shape)?);
                 }
                 FileField::NanValueCounts => {
-                    file.nan_value_counts(self.counts(input, shape)?);
+                    file.nan_value_counts(self.counts(Kept::Nans, input, shape)?);
                 }
                 FileField::LowerBounds => {
-                    file.lower_bounds(self.bounds(input, shape)?);
+                    file.lower_bounds(self.bounds(Kept::Lower, input, shape)?);
                 }
                 FileField::UpperBounds => {
-                    file.upper_bounds(self.bounds(input, shape)?);
+                    file.upper_bounds(self.bounds(Kept::Upper, input, shape)?);
                 }
                 FileField::KeyMetadata => {
                     file.key_metadata(bytes(input, shape)?.map(<[u8]>::to_vec));
@@ -270,12 +281,17 @@ impl<'a> Entries<'a> {
     }
 
     /// A count of each column. What cannot be a count is left out.
-    fn counts(&mut self, input: &mut Input<'_>, shape: &Shape) -> Result<HashMap<i32, u64>> {
+    fn counts(
+        &mut self,
+        kept: Kept,
+        input: &mut Input<'_>,
+        shape: &Shape,
+    ) -> Result<HashMap<i32, u64>> {
         if self.metrics.none() {
             input.skip(shape)?;
             return Ok(HashMap::new());
         }
-        let mut counts = HashMap::with_capacity(self.columns);
+        let mut counts = HashMap::with_capacity(self.columns[kept as usize]);
         columns(input, shape, |input, column, value| {
             let count = long(input, value)?.and_then(|count| u64::try_from(count).ok());
             if let Some(count) = count
@@ -285,17 +301,22 @@ impl<'a> Entries<'a> {
             }
             Ok(())
         })?;
-        self.columns = counts.len();
+        self.columns[kept as usize] = counts.len();
         Ok(counts)
     }
 
     /// A bound of each column (specification, "Appendix D: Single-value serialization").
-    fn bounds(&self, input: &mut Input<'_>, shape: &Shape) -> Result<HashMap<i32, Datum>> {
+    fn bounds(
+        &mut self,
+        kept: Kept,
+        input: &mut Input<'_>,
+        shape: &Shape,
+    ) -> Result<HashMap<i32, Datum>> {
         if self.metrics.none() {
             input.skip(shape)?;
             return Ok(HashMap::new());
         }
-        let mut bounds = HashMap::with_capacity(self.columns);
+        let mut bounds = HashMap::with_capacity(self.columns[kept as usize]);
         columns(input, shape, |input, column, value| {
             let bound = bytes(input, value)?;
             if let Some(bound) = bound
@@ -307,6 +328,7 @@ impl<'a> Entries<'a> {
             }
             Ok(())
         })?;
+        self.columns[kept as usize] = bounds.len();
         Ok(bounds)
     }
 }

@@ -575,10 +575,16 @@ async fn what_is_written_is_what_both_decoders_read() {
 
 #[tokio::test]
 async fn summaries_have_the_least_and_the_greatest_and_say_where_nan_is() {
-    let types = [PrimitiveType::Double, PrimitiveType::String];
+    let types = [
+        PrimitiveType::Double,
+        PrimitiveType::String,
+        PrimitiveType::Int,
+    ];
     let spec = [
         (1, "größe", Transform::Identity),
         (2, "2.nd", Transform::Identity),
+        // As the first is written.
+        (3, "gr_xF6_xDFe", Transform::Identity),
     ];
     let fixture = Fixture::partitioned(
         FormatVersion::V2,
@@ -593,11 +599,15 @@ async fn summaries_have_the_least_and_the_greatest_and_say_where_nan_is() {
     let mut writer =
         ManifestWriter::new(location, 7, table.schema(), spec, version, content).unwrap();
     for (number, text) in [(1.5, "b"), (f64::NAN, "a"), (-1.0, "c")] {
-        let values = [Some(Literal::double(number)), Some(Literal::string(text))];
+        let values = [
+            Some(Literal::double(number)),
+            Some(Literal::string(text)),
+            Some(Literal::int(7)),
+        ];
         let file = file("a.parquet", values.into_iter().collect());
         writer.add_file(&file.build().unwrap(), None).unwrap();
     }
-    let mut deletes = file("d.parquet", [None, None].into_iter().collect());
+    let mut deletes = file("d.parquet", [None, None, None].into_iter().collect());
     deletes.content(DataContentType::PositionDeletes);
     let error = writer
         .add_file(&deletes.build().unwrap(), None)
@@ -613,11 +623,13 @@ async fn summaries_have_the_least_and_the_greatest_and_say_where_nan_is() {
     assert_eq!(summaries[1].lower_bound, bytes(Datum::string("a")));
     assert_eq!(summaries[1].upper_bound, bytes(Datum::string("c")));
     assert!(summaries.iter().all(|summary| !summary.contains_null));
-    // Names that Avro does not allow are written as it does, and found by their ids.
+    // Names that Avro does not allow are written as it does, each as another, and found by their ids.
     let entries = table.manifests().entries(&manifest).await.unwrap();
     let partition = entries[0].data_file().partition();
-    let expected: Struct = [Some(Literal::double(1.5)), Some(Literal::string("b"))]
-        .into_iter()
-        .collect();
-    assert_eq!(partition, &expected);
+    let expected = [
+        Some(Literal::double(1.5)),
+        Some(Literal::string("b")),
+        Some(Literal::int(7)),
+    ];
+    assert_eq!(partition, &Struct::from_iter(expected));
 }

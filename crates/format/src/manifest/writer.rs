@@ -4,7 +4,7 @@
 //! are compressed with deflate, as other engines do it. (The `iceberg` crate's writer keeps all entries,
 //! leaks the names of partition fields with each, compresses nothing, and writes UUIDs as texts.)
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use iceberg::spec::{
     DataContentType, DataFile, Datum, FieldSummary, FormatVersion, Literal, ManifestContentType,
@@ -428,9 +428,15 @@ fn entries(spec: &PartitionSpec, types: &[PrimitiveType], version: FormatVersion
             json!({"type": "array", "items": ty, "element-id": element}),
         )
     };
+    let mut names = HashSet::new();
     let partition = spec.fields().iter().zip(types).map(|(own, ty)| {
         let ty = avro_type(ty, own.field_id)?;
-        Ok(optional(own.field_id, &avro_name(&own.name), ty))
+        let mut name = avro_name(&own.name);
+        // Two names can come to the same.
+        while !names.insert(name.clone()) {
+            name.push_str(&format!("_{}", own.field_id));
+        }
+        Ok(optional(own.field_id, &name, ty))
     });
     let partition: Vec<Value> = partition.collect::<Result<_>>()?;
     let partition = json!({"type": "record", "name": "r102", "fields": partition});

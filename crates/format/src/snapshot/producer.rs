@@ -24,7 +24,7 @@ use crate::partition::widened;
 use crate::plan::{Loaded, load_manifests, manifest_list};
 use crate::properties::ManifestProperties;
 use crate::storage::Location;
-use crate::write::{WrittenFile, check_partitioning, partition_name};
+use crate::write::{WrittenFile, partition_name};
 use crate::{Error, Result, Table, failpoint};
 
 /// Files of one manifest, at most: about 8 MiB of Avro, as other engines target.
@@ -464,7 +464,7 @@ impl<'a> Producer<'a> {
     }
 
     /// Whether manifests of this spec can be written so that they can be read again. They cannot where
-    /// the name of a partition field is none in Avro, or no schema has its source column any more.
+    /// no schema has the source column of a partition field any more.
     pub(super) fn can_write(&mut self, spec_id: i32) -> bool {
         let Ok(spec) = self.spec(spec_id) else {
             return false;
@@ -475,7 +475,7 @@ impl<'a> Producer<'a> {
             .with_spec_id(spec_id)
             .add_unbound_fields(fields.map(|field| field.into_unbound()))
             .and_then(|builder| builder.build());
-        read_again.is_ok() && check_partitioning(&spec, &schema).is_ok()
+        read_again.is_ok()
     }
 
     /// The file with its partition values in the types that the manifest writer takes: a column may

@@ -25,7 +25,6 @@ use tokio::task::JoinSet;
 
 pub use deletes::{DeletedRows, write_deletes};
 pub use equality::{DeleteScope, write_equality_deletes};
-pub use route::check_partitioning;
 
 use crate::properties::{MetricsMode, WriteProperties};
 use crate::read::lineage_fields;

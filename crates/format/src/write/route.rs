@@ -22,7 +22,7 @@ use iceberg::spec::{
 };
 use iceberg::transform::{BoxedTransformFunction, create_transform_function};
 
-use crate::partition::{is_field_name, months};
+use crate::partition::months;
 use crate::{Error, Result};
 
 /// A partition that was seen, by its place in [`Router::partitions`].
@@ -58,38 +58,8 @@ struct Keys {
     known: HashMap<Box<[u8]>, PartitionId>,
 }
 
-/// Whether rows of a table that is partitioned like this can be written.
-///
-/// # Errors
-/// [`Unsupported`](crate::ErrorKind::Unsupported) for a partition value that is a UUID, and for a field
-/// whose name is no name in Avro: the manifest writer of the `iceberg` crate can store neither.
-pub fn check_partitioning(spec: &PartitionSpec, schema: &Schema) -> Result<()> {
-    let types = spec.partition_type(schema)?;
-    for (field, result) in spec.fields().iter().zip(types.fields()) {
-        if !is_field_name(&field.name) {
-            return Err(Error::unsupported(
-                "tables with such a name of a partition field are not written",
-            )
-            .with("partition field", &field.name)
-            .help("name it with letters, digits and underscores only"));
-        }
-        if matches!(
-            result.field_type.as_ref(),
-            Type::Primitive(PrimitiveType::Uuid)
-        ) {
-            return Err(Error::unsupported(
-                "tables that are partitioned by a UUID itself are not written",
-            )
-            .with("partition field", &field.name)
-            .help("partition by bucket(n, column)"));
-        }
-    }
-    Ok(())
-}
-
 impl Router {
     pub(super) fn new(spec: &PartitionSpec, schema: &Schema) -> Result<Self> {
-        check_partitioning(spec, schema)?;
         let types = spec.partition_type(schema)?;
         let mut columns = Vec::new();
         for (field, result) in spec.fields().iter().zip(types.fields()) {

@@ -6,8 +6,10 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use berglake_format::{NamespaceIdent, TableIdent};
+use berglake_format::commit::metadata_file;
+use berglake_format::{Error, NamespaceIdent, TableIdent};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::State;
 use super::error::ApiError;
@@ -121,6 +123,27 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
         };
         serde_json::from_slice(&bytes)
             .map(Self)
-            .map_err(|error| ApiError::bad_request(format!("the body cannot be read: {error}")))
+            .map_err(|error| unreadable(&bytes, &error))
     }
+}
+
+/// A body that cannot be read: most often for a column of a type that only newer versions know.
+fn unreadable(bytes: &[u8], error: &serde_json::Error) -> ApiError {
+    let body: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    if let Some(error) = body.as_ref().and_then(newer_column) {
+        return ApiError::bad_request(error.to_string()).because(&error);
+    }
+    ApiError::bad_request(format!("the body cannot be read: {error}"))
+}
+
+/// The error for a schema in the body with such a column: that of a table to create, or one that a commit
+/// or one of several commits adds.
+fn newer_column(body: &Value) -> Option<Error> {
+    let updates = |commit: &Value| commit["updates"].as_array().cloned().unwrap_or_default();
+    let commits = body["table-changes"].as_array().into_iter().flatten();
+    let added = commits.chain([body]).flat_map(updates);
+    let added = added.map(|update| update["schema"].clone());
+    added
+        .chain([body["schema"].clone()])
+        .find_map(|schema| metadata_file::newer_column(&schema))
 }

@@ -190,7 +190,6 @@ async fn what_cannot_be_is_refused_with_the_reason() {
         (by("s", Transform::Bucket(4)), "not of a primitive type"),
         (by("id", Transform::Bucket(0)), "at least 1"),
         (by("id", Transform::Void), "identity, bucket"),
-        (by("u", Transform::Identity), "partition by bucket"),
         (
             add_as("id", Transform::Identity, Some("1d")),
             "letters, digits",

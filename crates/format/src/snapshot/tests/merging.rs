@@ -319,7 +319,7 @@ async fn what_could_not_be_read_again_is_not_merged() {
     lake.respec(&[]).await;
     let table = lake.table().await;
     // Another engine lets a partition field have a name that is none in Avro, and a column have that of
-    // a partition field. Only the first cannot be written.
+    // a partition field. Both can be written, but not a field whose column no schema has.
     let changed = |change: &dyn Fn(&mut serde_json::Value)| {
         let mut json = serde_json::to_value(table.metadata().as_ref()).unwrap();
         change(&mut json);
@@ -333,16 +333,18 @@ async fn what_could_not_be_read_again_is_not_merged() {
         )
     };
     let renamed = changed(&|json| json["schemas"][0]["fields"][2]["name"] = "was".into());
-    let unnamed = changed(&|json| {
+    let field = |json: &mut serde_json::Value, key: &str, value: serde_json::Value| {
         for spec in json["partition-specs"].as_array_mut().unwrap() {
             if spec["spec-id"] == 0 {
-                spec["fields"][0]["name"] = "no name".into();
+                spec["fields"][0][key] = value.clone();
             }
         }
-    });
+    };
+    let unnamed = changed(&|json| field(json, "name", "no name".into()));
+    let lost = changed(&|json| field(json, "source-id", 99.into()));
     let mut new = file("new", 1);
     new.spec_id = 1;
-    for (table, manifests) in [(&unnamed, 3), (&renamed, 2), (&table, 2)] {
+    for (table, manifests) in [(&lost, 3), (&unnamed, 2), (&renamed, 2), (&table, 2)] {
         let planned = append(&[&new]).plan(table).await.unwrap().unwrap();
         let TableUpdate::AddSnapshot { snapshot } = &planned.change.updates[0] else {
             panic!("{planned:?}");

@@ -226,21 +226,36 @@ async fn both_zeros_and_all_nans_are_one_partition_each() {
 }
 
 #[tokio::test]
-async fn a_partition_by_a_uuid_itself_is_refused_and_one_by_its_bucket_is_written() {
-    let table = |transform| {
-        Spec {
-            fields: vec![optional(1, "u", P::Uuid)],
-            partition: &[(1, "p", transform)],
-            ..Spec::default()
-        }
-        .table()
-    };
-    let error = DataWriter::new(&table(Transform::Identity)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("bucket"), "{error}");
-
-    let uuids = FixedSizeBinaryArray::try_from_iter([[7_u8; 16]].into_iter()).unwrap();
-    let rows = batch(vec![("u", Arc::new(uuids))]);
-    let files = write_all(&table(Transform::Bucket(4)), &[rows]).await;
-    assert_eq!(files.len(), 1);
+async fn a_partition_by_a_uuid_is_written_and_read() {
+    let table = Spec {
+        fields: vec![optional(1, "u", P::Uuid)],
+        partition: &[
+            (1, "p", Transform::Identity),
+            (1, "b", Transform::Bucket(4)),
+        ],
+        ..Spec::default()
+    }
+    .table();
+    let uuids = [Some([7_u8; 16]), None, Some([0xF7; 16]), Some([7; 16])];
+    let column =
+        FixedSizeBinaryArray::try_from_sparse_iter_with_size(uuids.into_iter(), 16).unwrap();
+    let files = write_all(&table, &[batch(vec![("u", Arc::new(column))])]).await;
+    let mut found: Vec<_> = files
+        .iter()
+        .map(|file| (primitive(file, 0), file.file.record_count()))
+        .collect();
+    found.sort_by_key(|(value, _)| format!("{value:?}"));
+    let mut expected = [
+        (
+            Some(PrimitiveLiteral::UInt128(u128::from_be_bytes([7; 16]))),
+            2,
+        ),
+        (
+            Some(PrimitiveLiteral::UInt128(u128::from_be_bytes([0xF7; 16]))),
+            1,
+        ),
+        (None, 1),
+    ];
+    expected.sort_by_key(|(value, _)| format!("{value:?}"));
+    assert_eq!(found, expected);
 }

@@ -20,6 +20,7 @@ use iceberg::spec::{
 
 use super::Dice;
 use super::nested::first_columns;
+use super::partitions::misplaced;
 use super::rows::{Row, Seen, rows_of, seen};
 use super::steps;
 
@@ -352,7 +353,11 @@ impl Lake {
             self.fail(&format!("{what} has the columns {:?}", plan.schema));
         }
         let mut expected: Vec<Seen> = rows.iter().map(|row| seen(row, schema)).collect();
-        let mut found: Vec<Seen> = self.read(&plan).await.into_iter().map(|p| p.seen).collect();
+        let placed = self.read(&plan).await;
+        if let Some(misplaced) = misplaced(&plan, &placed) {
+            self.fail(&format!("{what}: {misplaced}"));
+        }
+        let mut found: Vec<Seen> = placed.into_iter().map(|row| row.seen).collect();
         expected.sort();
         found.sort();
         if expected != found {

@@ -6,6 +6,7 @@
 
 mod lake;
 mod nested;
+mod partitions;
 mod rows;
 mod steps;
 

@@ -78,7 +78,7 @@ fn seen_as(value: &Value, ty: &Type) -> Value {
     }
 }
 
-fn value_of(literal: &iceberg::spec::Literal) -> Value {
+pub fn value_of(literal: &iceberg::spec::Literal) -> Value {
     use iceberg::spec::{Literal, PrimitiveLiteral as P};
     match literal {
         Literal::Primitive(P::Int(v)) => Value::Whole(i64::from(*v)),
