@@ -84,7 +84,7 @@ async fn load_parquet(storage: &Storage, file: &DataFile) -> Result<DeletedByFil
                 let position = u64::try_from(*position)
                     .map_err(|_| corrupt("a deleted position is negative"))?;
                 // Sorted as they should be, which is the fast way.
-                if !of_file.push(position) {
+                if of_file.try_push(position).is_err() {
                     of_file.insert(position);
                 }
             }

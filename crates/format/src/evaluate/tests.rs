@@ -203,6 +203,50 @@ fn nan_is_outside_of_bounds() {
     assert_eq!(verdict(&schema, x().less_than(d(0.0)), &nan_bounds), "some");
 }
 
+/// `contains_nan` is younger than the format, and summaries as a whole may be left away.
+#[tokio::test]
+async fn a_summary_that_does_not_say_where_nan_is_excludes_none() {
+    let spec = Fixture::spec(&[(4, "x", Transform::Identity)]);
+    let mut fixture = Fixture::partitioned(FormatVersion::V2, columns(), spec);
+    let mut writer = fixture.manifest_writer(1, 0, ManifestContentType::Data);
+    let one = file(1, |f| {
+        f.partition(Struct::from_iter([Some(Literal::double(1.0))]));
+    });
+    writer.add_file(one, -1).unwrap();
+    let written = writer.write_manifest_file().await.unwrap();
+    let x = || Reference::new("x");
+    let d = Datum::double::<f64>;
+    let filters = [
+        // Whether the number that is summarized may match, and whether NaN may.
+        (x().greater_than(d(5.0)), false, true),
+        (x().greater_than_or_equal_to(d(1.0)), true, true),
+        (!x().less_than(d(5.0)), false, true),
+        (!x().less_than_or_equal_to(d(5.0)), false, true),
+        (x().is_nan(), false, true),
+        (x().less_than(d(0.0)), false, false),
+        (x().is_null(), false, false),
+    ];
+    for (said, nan) in [(Some(false), false), (Some(true), true), (None, true)] {
+        let mut manifest = written.clone();
+        manifest.partitions.as_mut().unwrap()[0].contains_nan = said;
+        for (filter, number, of_nan) in &filters {
+            let schema = fixture.metadata.current_schema();
+            let evaluator = FileFilter::new(&fixture.metadata, schema, filter).unwrap();
+            let may = evaluator.manifest_may_match(&manifest);
+            assert_eq!(may, *number || (nan && *of_nan), "{said:?} {filter}");
+        }
+    }
+    let mut manifest = written;
+    for summaries in [None, Some(Vec::new())] {
+        manifest.partitions = summaries;
+        for (filter, _, _) in &filters {
+            let schema = fixture.metadata.current_schema();
+            let evaluator = FileFilter::new(&fixture.metadata, schema, filter).unwrap();
+            assert!(evaluator.manifest_may_match(&manifest), "{filter}");
+        }
+    }
+}
+
 #[test]
 fn bounds_of_an_older_type_are_promoted() {
     let x = || Reference::new("x");

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use iceberg::spec::{
-    FormatVersion, PartitionSpec, PrimitiveType, Schema, TableMetadata, Transform, Type,
-    UnboundPartitionField, UnboundPartitionSpec,
+    FormatVersion, PartitionSpec, Schema, TableMetadata, Transform, UnboundPartitionField,
+    UnboundPartitionSpec,
 };
 use iceberg::{TableRequirement, TableUpdate};
 

@@ -5,17 +5,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use iceberg::spec::{DataFile, DataFileFormat, NameMapping, NestedFieldRef};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector,
 };
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
-use parquet::arrow::{ProjectionMask, RowNumber};
+use parquet::arrow::{ProjectionMask, RowNumber, parquet_to_arrow_schema};
 use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
+use parquet::schema::types::SchemaDescriptor;
 
 use super::missing::{self, IdentityValues};
 use super::pages::Pages;
@@ -139,6 +140,10 @@ impl ParquetFile {
             .with_skip_arrow_metadata(true)
             .with_virtual_columns(vec![Arc::new(row_number)])?;
         let footer = Arc::new(footer::load(&mut input, size).await?);
+        let options = match in_microseconds(footer.file_metadata().schema_descr())? {
+            Some(schema) => options.with_schema(schema),
+            None => options,
+        };
         Ok((input, ArrowReaderMetadata::try_new(footer, options)?))
     }
 
@@ -225,7 +230,14 @@ impl ParquetFile {
         selections: Option<Vec<Option<RowSelection>>>,
         batch_size: usize,
     ) -> Result<BoxStream<'static, Result<Rows>>> {
-        let fields = file_columns(self.footer.schema().fields());
+        // The schema of the footer may have the row numbers behind them.
+        let own = self
+            .footer
+            .parquet_schema()
+            .root_schema()
+            .get_fields()
+            .len();
+        let fields: Fields = self.footer.schema().fields()[..own].into();
         let ids = if names::has_ids(&fields) {
             Ids::InFile
         } else if let Some(mapping) = &fallbacks.names {
@@ -386,6 +398,39 @@ fn counted(
 fn file_columns(fields: &Fields) -> Fields {
     let own = fields.len().saturating_sub(1);
     fields.iter().take(own).cloned().collect()
+}
+
+/// The columns with timestamps of 96 bits in microseconds, if there are such. Arrow takes nanoseconds for
+/// them unless it is told otherwise, which reach from 1677 to 2262 alone, and wraps around.
+fn in_microseconds(schema: &SchemaDescriptor) -> Result<Option<SchemaRef>, ParquetError> {
+    fn shortened(field: &FieldRef, schema: &SchemaDescriptor, leaf: &mut usize) -> FieldRef {
+        let mut inside = |field: &FieldRef| shortened(field, schema, leaf);
+        let ty = match field.data_type() {
+            DataType::Struct(fields) => DataType::Struct(fields.iter().map(inside).collect()),
+            DataType::List(element) => DataType::List(inside(element)),
+            DataType::Map(entries, sorted) => DataType::Map(inside(entries), *sorted),
+            other => {
+                let own = schema.column(*leaf).physical_type();
+                *leaf += 1;
+                match own {
+                    PhysicalType::INT96 => DataType::Timestamp(TimeUnit::Microsecond, None),
+                    _ => other.clone(),
+                }
+            }
+        };
+        Arc::new(field.as_ref().clone().with_data_type(ty))
+    }
+    let mut columns = schema.columns().iter();
+    if !columns.any(|column| column.physical_type() == PhysicalType::INT96) {
+        return Ok(None);
+    }
+    let mut leaf = 0;
+    let fields = parquet_to_arrow_schema(schema, None)?;
+    let fields = fields.fields().iter();
+    let fields: Fields = fields
+        .map(|field| shortened(field, schema, &mut leaf))
+        .collect();
+    Ok(Some(Arc::new(Schema::new(fields))))
 }
 
 /// The top-level field with this id, and the index of its first leaf.

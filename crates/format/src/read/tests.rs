@@ -21,6 +21,7 @@ use super::*;
 use crate::ErrorKind;
 use crate::fixture::Fixture;
 use crate::plan::{ScanBuilder, SnapshotSelector};
+use crate::properties::SplitProperties;
 
 mod damage;
 mod metadata;
@@ -111,6 +112,61 @@ async fn positions_are_those_of_the_file_also_behind_deletes() {
     // Reading only the first batch gives live rows too.
     let first = read(&plan, options).try_next().await.unwrap().unwrap();
     assert_eq!(ids(&[first]), vec![1, 2, 3]);
+}
+
+/// A part of a file begins with row 0 for whoever counts what it reads.
+#[tokio::test]
+async fn positions_are_those_of_the_file_also_in_its_parts() {
+    for version in [FormatVersion::V2, FormatVersion::V3] {
+        // Three row groups.
+        let (mut fixture, file) = counted(version, 11).await;
+        let path = file.file_path().to_string();
+        let gone: RoaringTreemap = [1, 4, 5, 10].into_iter().collect();
+        let deletes = match version {
+            FormatVersion::V3 => {
+                let blob = Fixture::blob(&gone);
+                fixture.vector(&path, &blob, gone.len()).await
+            }
+            _ => {
+                let rows: Vec<_> = gone.iter().map(|at| (path.as_str(), at as i64)).collect();
+                let deletes = fixture.position_deletes(&rows, true).await;
+                deletes.build().unwrap()
+            }
+        };
+        fixture.commit(Operation::Delete, vec![(0, deletes)]).await;
+        let plan = fixture.table().scan().select(["id"]).plan().await.unwrap();
+        let parts = plan.splits(&SplitProperties {
+            target_size: 40,
+            open_file_cost: 0,
+            ..SplitProperties::default()
+        });
+        let options = ReadOptions {
+            positions: true,
+            concurrency: 1,
+            ..ReadOptions::default()
+        };
+        let mut found = Vec::new();
+        let mut with_rows = 0;
+        for part in parts {
+            let part = ScanPlan {
+                tasks: part,
+                ..plan.clone()
+            };
+            let batches = read_plan(&part, options).await.unwrap();
+            with_rows += usize::from(!batches.is_empty());
+            for batch in &batches {
+                assert_eq!(
+                    batch[POS_COLUMN].to_data(),
+                    batch["id"].to_data(),
+                    "{version}"
+                );
+            }
+            found.extend(ids(&batches));
+        }
+        assert_eq!(with_rows, 3, "{version}");
+        found.sort_unstable();
+        assert_eq!(found, vec![0, 2, 3, 6, 7, 8, 9], "{version}");
+    }
 }
 
 #[tokio::test]
@@ -216,6 +272,99 @@ async fn equality_deletes_by_a_nested_field_see_null_structs() {
     let deletes = fixture.equality_deletes(&[3], &keys, Struct::empty()).await;
     fixture.commit(Operation::Delete, vec![(0, deletes)]).await;
     assert_eq!(ids(&read_all(&fixture).await.unwrap()), vec![2, 3]);
+}
+
+/// The ids that are left after an equality delete with these key columns and values of `n`, `added` and
+/// `given`. Older files have `n` as an int and lack the other two; `given` has the initial default 7.
+async fn left_after(keys: &[i32], values: [Option<i64>; 3]) -> Vec<i64> {
+    let n = |ty| NestedField::optional(2, "n", Type::Primitive(ty)).into();
+    let columns = vec![long(1, "id"), n(PrimitiveType::Int)];
+    let mut fixture = Fixture::new(FormatVersion::V3, columns);
+    let ints = Int32Array::from(vec![Some(0), Some(1), Some(2), None]);
+    let older = fixture.batch(vec![longs([0, 1, 2, 3]), Arc::new(ints)]);
+    let older = fixture.data(&older).await;
+    fixture.commit(Operation::Append, vec![(0, older)]).await;
+    // A delete file may be older than the column's type, too.
+    let int = Int32Array::from(vec![0]);
+    let key = fixture.batch(vec![longs([0]), Arc::new(int)]);
+    let key = key.project(&[1]).unwrap();
+    let narrow = fixture.equality_deletes(&[2], &key, Struct::empty()).await;
+    fixture.commit(Operation::Delete, vec![(0, narrow)]).await;
+    let given = NestedField::optional(4, "given", Type::Primitive(PrimitiveType::Long));
+    fixture.evolve(vec![
+        long(1, "id"),
+        n(PrimitiveType::Long),
+        long(3, "added"),
+        given.with_initial_default(Literal::long(7)).into(),
+    ]);
+    let some = |values: &[Option<i64>]| -> ArrayRef { Arc::new(Int64Array::from(values.to_vec())) };
+    let newer = fixture.batch(vec![
+        longs([4, 5]),
+        some(&[Some(2), Some(5_000_000_000)]),
+        some(&[None, Some(5)]),
+        some(&[Some(7), None]),
+    ]);
+    let newer = fixture.data(&newer).await;
+    fixture.commit(Operation::Append, vec![(0, newer)]).await;
+    let [n, added, given] = values.map(|value| some(&[value]));
+    let key = fixture.batch(vec![longs([0]), n, added, given]);
+    let places: Vec<usize> = keys.iter().map(|id| *id as usize - 1).collect();
+    let key = key.project(&places).unwrap();
+    let deletes = fixture.equality_deletes(keys, &key, Struct::empty()).await;
+    fixture.commit(Operation::Delete, vec![(0, deletes)]).await;
+    let plan = fixture.table().scan().select(["id"]).plan().await.unwrap();
+    ids(&read_plan(&plan, ReadOptions::default()).await.unwrap())
+}
+
+#[tokio::test]
+async fn keys_are_what_the_columns_are_now_whatever_older_files_hold() {
+    for (keys, values, left) in [
+        // Widened: the older rows are ints.
+        (&[2][..], [Some(2), None, None], vec![1, 3, 5]),
+        (&[2], [None, None, None], vec![1, 2, 4, 5]),
+        (&[2], [Some(5_000_000_000), None, None], vec![1, 2, 3, 4]),
+        // Added: NULL in the older rows.
+        (&[3], [None, None, None], vec![5]),
+        (&[3], [None, Some(5), None], vec![1, 2, 3, 4]),
+        // Added with a default: 7 in the older rows, and not NULL.
+        (&[4], [None, None, Some(7)], vec![5]),
+        (&[4], [None, None, None], vec![1, 2, 3, 4]),
+        (&[4, 2], [Some(2), None, Some(7)], vec![1, 3, 5]),
+        (&[2, 3, 4], [Some(1), None, Some(7)], vec![2, 3, 4, 5]),
+    ] {
+        assert_eq!(left_after(keys, values).await, left, "{keys:?} {values:?}");
+    }
+}
+
+/// Files that came from folders named after their values have the column of the partition nowhere else.
+#[tokio::test]
+async fn a_key_that_only_the_partition_has_is_found() {
+    let spec = Fixture::spec(&[(2, "kind", Transform::Identity)]);
+    let columns = vec![long(1, "id"), text(2, "kind")];
+    let mut fixture = Fixture::partitioned(FormatVersion::V2, columns, spec);
+    let kind = |name| Struct::from_iter([Some(Literal::string(name))]);
+    let mut files = Vec::new();
+    for (id, name) in [(1, "film"), (2, "book"), (3, "song")] {
+        let rows = fixture.batch(vec![longs([id]), texts(&[None])]);
+        let rows = rows.project(&[0]).unwrap();
+        files.push((0, fixture.data_in(&rows, kind(name)).await));
+    }
+    fixture.commit(Operation::Append, files).await;
+    let mut deletes = Vec::new();
+    for (key, partition) in [
+        (Some("film"), "film"),
+        (Some("film"), "book"),
+        (None, "song"),
+    ] {
+        let keys = fixture.batch(vec![longs([0]), texts(&[key])]);
+        let keys = keys.project(&[1]).unwrap();
+        let file = fixture.equality_deletes(&[2], &keys, kind(partition)).await;
+        deletes.push((0, file));
+    }
+    fixture.commit(Operation::Delete, deletes).await;
+    let mut left = ids(&read_all(&fixture).await.unwrap());
+    left.sort_unstable();
+    assert_eq!(left, vec![2, 3]);
 }
 
 #[tokio::test]

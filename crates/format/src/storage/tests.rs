@@ -87,6 +87,40 @@ async fn memory_conforms() {
     conforms(Location::parse("memory:///wh").unwrap()).await;
 }
 
+/// Of many who create one file at once, one does, and it is as that one wrote it. Who looks first and writes
+/// then lets the last one win.
+async fn one_creates(root: Location) {
+    let storage = Storage::default();
+    for round in 0..20 {
+        let file = root.join(&format!("race/{round}"));
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..8_u8 {
+            let (storage, file) = (storage.clone(), file.clone());
+            writers.spawn(async move {
+                let bytes = Bytes::from(vec![writer; 10_000]);
+                (writer, storage.create(&file, bytes).await)
+            });
+        }
+        let mut winners = Vec::new();
+        for (writer, outcome) in writers.join_all().await {
+            match outcome {
+                Ok(_) => winners.push(writer),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
+            }
+        }
+        assert_eq!(winners.len(), 1, "{winners:?}");
+        let found = storage.read(&file).await.unwrap();
+        assert!(found.len() == 10_000 && found.iter().all(|byte| *byte == winners[0]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_create_a_file_at_once_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    one_creates(Location::from_path(folder.path()).unwrap()).await;
+    one_creates(Location::parse("memory:///wh").unwrap()).await;
+}
+
 #[test]
 fn credentials_are_not_printed() {
     let config: StorageConfig = serde_json::from_str(

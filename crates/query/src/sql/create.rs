@@ -113,7 +113,7 @@ impl CreateTable {
                     place,
                 ));
             }
-            self.query = Some(parsed(query_of(parser))?);
+            self.query = Some(query_of(parser)?);
             super::end(parser)?;
         }
         Ok(())

@@ -69,7 +69,7 @@ pub(super) fn parse(tokens: Vec<TokenWithSpan>) -> Result<Insert> {
         columns = parsed(parser.parse_comma_separated(Parser::parse_identifier))?;
         parsed(parser.expect_token(&Token::RParen))?;
     }
-    let source = parsed(query_of(parser))?;
+    let source = query_of(parser)?;
     end(parser)?;
     Ok(Insert {
         table,

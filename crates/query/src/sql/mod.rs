@@ -2,6 +2,7 @@
 
 mod alter;
 mod call;
+mod clauses;
 mod create;
 mod depth;
 mod dialect;
@@ -195,14 +196,15 @@ fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
 
 fn query(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     let mut parser = parser_of(tokens);
-    let query = parsed(query_of(&mut parser))?;
+    let query = query_of(&mut parser)?;
     end(&mut parser)?;
     Ok(Statement::Query(query))
 }
 
 /// The query that comes next.
-fn query_of(parser: &mut Parser<'_>) -> Result<Box<Query>, ParserError> {
-    let mut query = parser.parse_query()?;
+fn query_of(parser: &mut Parser<'_>) -> Result<Box<Query>> {
+    let mut query = parsed(parser.parse_query())?;
+    clauses::check(&query)?;
     depth::balance(&mut query);
     Ok(query)
 }
@@ -243,7 +245,7 @@ fn explain(tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     ) {
         return Err(unsupported(&format!("EXPLAIN {}", parser.peek_token())));
     }
-    let query = parsed(query_of(&mut parser))?;
+    let query = query_of(&mut parser)?;
     end(&mut parser)?;
     Ok(Statement::Explain {
         query,

@@ -22,7 +22,7 @@ use berglake_format::schema::to_arrow;
 use berglake_format::storage::{Location, StoreRoot};
 use berglake_format::{Error, Result, Table};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::config::TableParquetOptions;
+use datafusion::common::config::{ParquetOptions, TableParquetOptions};
 use datafusion::common::{Result as DataFusionResult, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
@@ -185,9 +185,17 @@ impl IcebergTable {
             storage.clone(),
             state.runtime_env().cache_manager.get_file_metadata_cache(),
         ));
+        // Timestamps of 96 bits become nanoseconds otherwise, which reach from 1677 to 2262 alone. What
+        // DataFusion makes of nested columns then has no field ids any more, and would be NULL.
+        let columns = self.arrow_schema.fields();
+        let nested = columns.iter().any(|field| field.data_type().is_nested());
+        let global = ParquetOptions {
+            coerce_int96: (!nested).then(|| "us".to_string()),
+            ..options.clone()
+        };
         let mut parquet = ParquetSource::new(Arc::clone(&self.arrow_schema))
             .with_table_parquet_options(TableParquetOptions {
-                global: options.clone(),
+                global,
                 ..TableParquetOptions::default()
             })
             .with_parquet_file_reader_factory(Arc::clone(&readers) as _);

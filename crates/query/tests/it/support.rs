@@ -23,7 +23,7 @@ use iceberg::spec::{
     DataContentType, DataFileBuilder, DataFileFormat, FormatVersion, NestedField, Schema, Struct,
 };
 use parquet::arrow::ArrowWriter;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use roaring::RoaringTreemap;
 use tempfile::TempDir;
 
@@ -122,6 +122,25 @@ impl Lake {
     /// Adds the rows of a query, in their order, as one data file with so many rows in each row group but
     /// the last. Our own writer cuts groups by bytes, none so small.
     pub async fn add_in_groups(&self, name: &str, query: &str, rows: usize) {
+        self.add_written(name, query, rows, WriterProperties::builder())
+            .await;
+    }
+
+    /// As [`add_in_groups`](Self::add_in_groups), and with so many rows in each page.
+    pub async fn add_in_pages(&self, name: &str, query: &str, rows: usize, in_page: usize) {
+        let properties = WriterProperties::builder()
+            .set_data_page_row_count_limit(in_page)
+            .set_write_batch_size(in_page);
+        self.add_written(name, query, rows, properties).await;
+    }
+
+    async fn add_written(
+        &self,
+        name: &str,
+        query: &str,
+        rows: usize,
+        properties: WriterPropertiesBuilder,
+    ) {
         let table = self.table(name).await;
         let schema = to_arrow(table.schema()).unwrap();
         let batches = self.try_sql(query).await.unwrap();
@@ -129,15 +148,21 @@ impl Lake {
         let columns = batch.columns().iter().zip(schema.fields());
         let columns = columns.map(|(column, field)| cast(column, field.data_type()).unwrap());
         let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
-        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(rows));
+        let properties = properties.set_max_row_group_row_count(Some(rows));
         let mut bytes = Vec::new();
         let mut writer =
             ArrowWriter::try_new(&mut bytes, schema, Some(properties.build())).unwrap();
         writer.write(&batch).unwrap();
         let footer = writer.close().unwrap();
         assert_eq!(footer.num_row_groups(), batch.num_rows().div_ceil(rows));
+        self.add_bytes(name, bytes, batch.num_rows()).await;
+    }
+
+    /// Adds a data file of which nothing is known but its bytes and the number of its rows.
+    pub async fn add_bytes(&self, name: &str, bytes: Vec<u8>, rows: usize) {
+        let table = self.table(name).await;
         let file = self
-            .put(&table, DataContentType::Data, bytes, batch.num_rows(), None)
+            .put(&table, DataContentType::Data, bytes, rows, None)
             .await;
         let append = Append {
             files: vec![file],

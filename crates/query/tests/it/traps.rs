@@ -8,7 +8,7 @@ use berglake_query::EngineOptions;
 use iceberg::spec::{Literal, NestedField, PrimitiveType, StructType, Type};
 use parquet::file::metadata::ParquetMetaDataReader;
 
-use crate::support::Lake;
+use crate::support::{Lake, rows};
 
 /// 300 rows, in row groups of 100, of which the first 10 and the last 10 are deleted.
 async fn with_deletes(version: u8) -> Lake {
@@ -502,6 +502,70 @@ async fn long_texts_and_bytes_are_found_behind_cut_bounds() {
     );
 }
 
+/// Two row groups of ten pages each. A filter leaves out pages by the index in the footer, and deletes leave
+/// out rows; what is read is what both leave.
+#[tokio::test]
+async fn pages_that_a_filter_leaves_out_take_their_deletes_with_them() {
+    for version in [2, 3] {
+        let lake = Lake::new().await;
+        lake.run(&format!(
+            "CREATE TABLE t (id BIGINT, s STRING) TBLPROPERTIES ('format-version' = '{version}')"
+        ))
+        .await;
+        let rows = "SELECT value, concat('v', lpad(CAST(value AS STRING), 3, '0'))
+             FROM generate_series(0, 199)";
+        lake.add_in_pages("t", rows, 100, 10).await;
+        // A whole page, every second row of another, the ends of the groups, single rows.
+        let deleted: Vec<u64> = (30..40)
+            .chain((50..60).step_by(2))
+            .chain([0, 99, 100, 145, 146, 199])
+            .collect();
+        lake.delete("t", &[&deleted]).await;
+        for pushdown in [false, true] {
+            lake.run(&format!(
+                "SET datafusion.execution.parquet.pushdown_filters = {pushdown}"
+            ))
+            .await;
+            for (from, to) in [
+                (25, 45),
+                (30, 39),
+                (33, 33),
+                (41, 41),
+                (50, 59),
+                (95, 105),
+                (145, 152),
+                (0, 199),
+            ] {
+                let live: Vec<String> = (from..=to)
+                    .filter(|id| !deleted.contains(id))
+                    .map(|id| id.to_string())
+                    .collect();
+                for filter in [
+                    format!("id BETWEEN {from} AND {to}"),
+                    format!("s >= 'v{from:03}' AND s <= 'v{to:03}'"),
+                ] {
+                    let what = format!("v{version} {pushdown} {filter}");
+                    let all = format!("SELECT id FROM t WHERE {filter} ORDER BY id");
+                    assert_eq!(lake.rows(&all).await, live, "{what}");
+                    let count = format!("SELECT count(*) FROM t WHERE {filter}");
+                    assert_eq!(lake.rows(&count).await, [live.len().to_string()], "{what}");
+                    let some = format!("SELECT id FROM t WHERE {filter} LIMIT 7");
+                    let some = lake.rows(&some).await;
+                    assert_eq!(some.len(), live.len().min(7), "{what}");
+                    assert!(some.iter().all(|id| live.contains(id)), "{what}: {some:?}");
+                }
+            }
+            // There are pages to leave out, and they are left out.
+            let analyzed = lake
+                .rows("EXPLAIN ANALYZE SELECT id FROM t WHERE id BETWEEN 41 AND 43")
+                .await
+                .join("\n");
+            let (_, pruned) = analyzed.split_once("page_index_rows_pruned=").unwrap();
+            assert!(!pruned.starts_with("0 "), "{analyzed}");
+        }
+    }
+}
+
 /// Whether the bloom filters are there that the next test is about.
 async fn has_bloom_filters(lake: &Lake, columns: usize) -> bool {
     let table = lake.table("t").await;
@@ -667,4 +731,84 @@ async fn equality_deletes_are_applied_in_every_query_shape() {
             assert_eq!(lake.rows(sql).await, [expected], "{pushdown} {sql}");
         }
     }
+}
+
+/// The parser knows clauses of many engines, and the planner of DataFusion looks at some of them. Whatever
+/// would change the rows is done or refused.
+#[tokio::test]
+async fn a_clause_that_is_parsed_is_carried_out_or_refused() {
+    let lake = Lake::new().await;
+    lake.run(
+        "CREATE TABLE t (id BIGINT, k INT) PARTITIONED BY (k);
+         INSERT INTO t SELECT value, CAST(value % 2 AS INT) FROM generate_series(1, 10)",
+    )
+    .await;
+    let mut ignored = Vec::new();
+    for (sql, expected) in [
+        ("SELECT count(*) FROM t PREWHERE id < 4", "3"),
+        ("SELECT count(*) FROM t PREWHERE id < 4 WHERE id > 1", "2"),
+        (
+            "SELECT count(*) FROM (SELECT id FROM t ORDER BY id FETCH FIRST 2 ROWS ONLY)",
+            "2",
+        ),
+        ("SELECT count(*) FROM (SELECT TOP 2 id FROM t)", "2"),
+        (
+            "SELECT count(*) FROM (SELECT id, k FROM t ORDER BY id LIMIT 1 BY k)",
+            "2",
+        ),
+        (
+            "SELECT count(*) FROM (SELECT id FROM t QUALIFY row_number() OVER (ORDER BY id) <= 2)",
+            "2",
+        ),
+        (
+            "SELECT count(*) FROM (SELECT k, count(*) FROM t GROUP BY ROLLUP (k))",
+            "3",
+        ),
+        (
+            "SELECT count(*) FROM t, LATERAL VIEW explode(make_array(1, 2)) AS e",
+            "20",
+        ),
+        ("SELECT count(*) FROM (FROM t |> WHERE id < 4)", "3"),
+        ("SELECT count(*) FROM t TABLESAMPLE BERNOULLI (0)", "0"),
+        ("SELECT count(*) FROM t TABLESAMPLE (0 PERCENT)", "0"),
+        ("SELECT count(*) FROM t TABLESAMPLE (3 ROWS)", "3"),
+        (
+            "SELECT count(*) FROM (SELECT * FROM t) s TABLESAMPLE (3 ROWS)",
+            "3",
+        ),
+        ("SELECT count(*) FROM t PARTITION (p0)", "-"),
+        (
+            "SELECT count(*) FROM (SELECT id FROM t START WITH id = 1 CONNECT BY id = PRIOR id + 20)",
+            "1",
+        ),
+        (
+            "SELECT count(*) FROM (SELECT k, count(*) FROM t GROUP BY k WITH ROLLUP)",
+            "3",
+        ),
+        ("SELECT count(*) FROM t WITH ORDINALITY", "-"),
+        ("SELECT count(*) FROM t FOR UPDATE", "-"),
+        ("SELECT count(*) FROM (SELECT * FROM t FOR UPDATE) s", "-"),
+        ("SELECT (SELECT count(*) FROM t TABLESAMPLE (3 ROWS))", "3"),
+        ("SELECT id INTO u FROM t", "-"),
+        ("SELECT * EXCLUDE (k), id FROM t WHERE id = 1", "1|1"),
+        ("SELECT sum(DISTINCT k) FROM t", "1"),
+        ("SELECT count(*) FILTER (WHERE k = 1) FROM t", "5"),
+        (
+            "SELECT array_to_string(array_agg(id ORDER BY id DESC LIMIT 2), ',') FROM t",
+            "10,9",
+        ),
+        ("SELECT count(id) IGNORE NULLS FROM t", "10"),
+    ] {
+        if let Ok(batches) = lake.try_sql(sql).await {
+            let found = rows(&batches);
+            if found != [expected] {
+                ignored.push(format!("{sql} gave {found:?}"));
+            }
+        }
+    }
+    assert!(ignored.is_empty(), "{ignored:#?}");
+    assert!(
+        lake.error("SELECT * FROM u").await.contains("no table"),
+        "SELECT INTO made a table that nobody else sees"
+    );
 }

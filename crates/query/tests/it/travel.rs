@@ -1,6 +1,10 @@
 //! Time travel by every way to name a snapshot.
 
-use crate::support::{Lake, rows};
+use std::time::Duration;
+
+use berglake_format::{Clock, SystemClock};
+
+use crate::support::{Lake, TICK, rows};
 
 async fn three_snapshots() -> (Lake, Vec<(String, String)>) {
     let lake = Lake::new().await;
@@ -53,6 +57,58 @@ async fn a_snapshot_is_found_by_its_id_and_by_any_time_up_to_the_next() {
             .await
             .contains("no snapshot at this time")
     );
+}
+
+/// What a table was at a time stands in its history: after a rollback an older snapshot is the table again,
+/// and a snapshot of a branch is as old as others without ever having been the table.
+#[tokio::test]
+async fn a_time_is_looked_up_in_the_history_and_not_among_the_snapshots() {
+    let (lake, log) = three_snapshots().await;
+    // A rollback is dated by the system's clock, which must have passed the lake's.
+    let behind = || lake.clock.now_micros() - SystemClock.now_micros() + TICK;
+    while behind() > 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    lake.run(&format!(
+        "CALL system.rollback_to_snapshot('t', {})",
+        log[0].0
+    ))
+    .await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    lake.clock
+        .advance(SystemClock.now_micros() - lake.clock.now_micros());
+    lake.run(
+        "ALTER TABLE t CREATE BRANCH side;
+         INSERT INTO t.branch_side VALUES (4), (5), (6);
+         INSERT INTO t VALUES (7)",
+    )
+    .await;
+    let times = lake
+        .rows(
+            "SELECT date_format(made_current_at, 'yyyy-MM-dd HH:mm:ss.SSS') FROM t$history
+             ORDER BY made_current_at",
+        )
+        .await;
+    let expected = ["1", "1,2", "1,2,3", "1", "1,7"];
+    assert_eq!(times.len(), expected.len(), "{times:?}");
+    let as_of = async |time: &str| {
+        let sql = format!(
+            "SELECT array_to_string(array_agg(id ORDER BY id), ',') FROM t TIMESTAMP AS OF '{time}'"
+        );
+        lake.rows(&sql).await
+    };
+    for (time, ids) in times.iter().zip(expected) {
+        assert_eq!(as_of(time).await, [ids], "{time}");
+    }
+    let aside = lake
+        .rows(
+            "SELECT date_format(s.committed_at, 'yyyy-MM-dd HH:mm:ss.SSS')
+             FROM t$snapshots s JOIN t$refs r ON s.snapshot_id = r.snapshot_id
+             WHERE r.name = 'side'",
+        )
+        .await;
+    assert!(times[3] < aside[0] && aside[0] < times[4], "{aside:?}");
+    assert_eq!(as_of(&aside[0]).await, ["1"]);
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ fn checked(name: String) -> Result<String, ApiError> {
     Ok(name)
 }
 
-fn invalid(error: &berglake_format::Error) -> ApiError {
+fn invalid(error: &Error) -> ApiError {
     ApiError::bad_request(error.to_string())
 }
 
@@ -129,7 +129,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
 
 /// A body that cannot be read: most often for a column of a type that only newer versions know.
 fn unreadable(bytes: &[u8], error: &serde_json::Error) -> ApiError {
-    let body: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    let body: Option<Value> = serde_json::from_slice(bytes).ok();
     if let Some(error) = body.as_ref().and_then(newer_column) {
         return ApiError::bad_request(error.to_string()).because(&error);
     }

@@ -1,4 +1,4 @@
-use iceberg::spec::PartitionField;
+use iceberg::spec::{PartitionField, PrimitiveType, Type};
 
 use super::super::tests::*;
 use super::super::{EvolveSchema, SetSortOrder, SortTerm};

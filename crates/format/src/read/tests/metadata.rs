@@ -80,3 +80,64 @@ async fn a_table_that_was_never_partitioned_has_a_null_partition() {
         assert_eq!(partitions.null_count(), batch.num_rows());
     }
 }
+
+/// A file of version 3 says of some rows who they were before, and nothing of those that are new in it: they
+/// inherit, the id by their place in the file and not by that among the rows which are read.
+#[tokio::test]
+async fn rows_inherit_the_lineage_that_their_file_does_not_give_them() {
+    use iceberg::metadata_columns::{
+        RESERVED_FIELD_ID_LAST_UPDATED_SEQUENCE_NUMBER, RESERVED_FIELD_ID_ROW_ID,
+    };
+    let (mut fixture, old) = counted(FormatVersion::V3, 3).await;
+    let rows = fixture.batch(vec![longs([0, 10, 1, 11, 2]), texts(&[None; 5])]);
+    let lineage = [
+        (
+            "_row_id",
+            RESERVED_FIELD_ID_ROW_ID,
+            vec![Some(0), None, Some(1), None, Some(2)],
+        ),
+        (
+            "_last_updated_sequence_number",
+            RESERVED_FIELD_ID_LAST_UPDATED_SEQUENCE_NUMBER,
+            vec![Some(1), None, None, None, Some(1)],
+        ),
+    ];
+    let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();
+    let mut arrays = rows.columns().to_vec();
+    for (name, id, values) in lineage {
+        let id = [(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string())];
+        let field = Field::new(name, DataType::Int64, true).with_metadata(id.into());
+        fields.push(Arc::new(field));
+        arrays.push(Arc::new(Int64Array::from(values)));
+    }
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap();
+    let new = fixture.data(&rows).await;
+    let gone: RoaringTreemap = [1].into_iter().collect();
+    let blob = Fixture::blob(&gone);
+    let vector = fixture.vector(new.file_path(), &blob, 1).await;
+    let added = vec![(0, new), (0, vector)];
+    fixture
+        .exchange(Operation::Overwrite, added, &[old], false)
+        .await;
+    let table = fixture.table();
+    let plan = table.scan().select(["id"]).plan().await.unwrap();
+    let first = plan.tasks[0].file.first_row_id();
+    assert_eq!(first, Some(3), "behind the rows of the first file");
+    let batches = read_plan(&plan, options()).await.unwrap();
+    let shown: Vec<RecordBatch> = batches
+        .iter()
+        .map(|batch| batch.project(&[0, 1, 2]).unwrap())
+        .collect();
+    assert_eq!(
+        print(&shown),
+        "\
++----+---------+-------------------------------+
+| id | _row_id | _last_updated_sequence_number |
++----+---------+-------------------------------+
+| 0  | 0       | 1                             |
+| 1  | 1       | 2                             |
+| 11 | 6       | 2                             |
+| 2  | 2       | 1                             |
++----+---------+-------------------------------+"
+    );
+}

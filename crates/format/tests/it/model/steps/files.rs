@@ -13,11 +13,11 @@ use berglake_format::snapshot::{
 };
 use berglake_format::write::{DeleteScope, write_equality_deletes};
 use iceberg::expr::Reference;
-use iceberg::spec::{Datum, PrimitiveType, Type};
+use iceberg::spec::{Datum, PrimitiveType, Struct, Type};
 
 use super::{line, must, new_rows, notes, write};
 use crate::model::lake::{Lake, Placed};
-use crate::model::rows::{Value, batch_of};
+use crate::model::rows::{Value, batch_of, value_of};
 
 /// Appends without merging manifests.
 pub async fn fast_append(lake: &mut Lake) -> bool {
@@ -45,10 +45,15 @@ pub async fn replace_partitions(lake: &mut Lake) -> bool {
     let new = new_rows(lake, &plan.schema, 2);
     let files = write(lake, &new).await;
     let spec = metadata.default_partition_spec();
+    // Older files have them in the type that the column had then.
+    let values = |partition: &Struct| -> Vec<Option<Value>> {
+        let values = partition.iter();
+        values.map(|value| value.map(value_of)).collect()
+    };
     let gone = |task: &ScanTask| {
         let replaced = files
             .iter()
-            .any(|new| new.file.partition() == task.file.partition());
+            .any(|new| values(new.file.partition()) == values(task.file.partition()));
         spec.is_unpartitioned() || (task.spec_id == spec.spec_id() && replaced)
     };
     let gone: BTreeSet<&str> = plan
