@@ -155,12 +155,16 @@ impl Inner {
         namespace: &NamespaceIdent,
     ) -> Result<HashMap<String, String>> {
         let name = joined(namespace);
+        let below = format!("{name}.");
+        // In one question, because the namespace may come or go between two. What exists gives a row
+        // without a property.
+        let sql = format!("{PROPERTIES} UNION ALL SELECT NULL, NULL FROM ({EXISTS}) AS existing");
         let rows = self
             .database
-            .fetch(PROPERTIES, &[&self.name, &name])
+            .fetch(&sql, &[&self.name, &name, &below])
             .await?;
         if rows.is_empty() {
-            self.require_namespace(namespace).await?;
+            return Err(self.no_such_namespace(namespace).await);
         }
         Ok(rows
             .into_iter()

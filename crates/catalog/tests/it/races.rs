@@ -17,6 +17,7 @@ const WRITERS: usize = 16;
 pub async fn suite<C: Catalog + 'static>(handles: [C; 2]) {
     let handles = handles.map(|handle| -> Arc<dyn Catalog> { Arc::new(handle) });
     creations(&handles).await;
+    a_namespace_is_there_with_its_properties_or_not_at_all(&handles).await;
     with_tables(handles[0].as_ref()).await;
     properties_of_all_writers_are_there(&handles).await;
     snapshots_of_all_writers_are_there_once(&handles).await;
@@ -69,6 +70,36 @@ async fn creations(handles: &[Arc<dyn Catalog>; 2]) {
     let mut litter = files(&loaded).await;
     litter.retain(|file| file != loaded.metadata_location());
     assert!(litter.is_empty(), "the losers' files: {litter:?}");
+}
+
+async fn a_namespace_is_there_with_its_properties_or_not_at_all(handles: &[Arc<dyn Catalog>; 2]) {
+    let comes_and_goes = tokio::spawn({
+        let catalog = handles[0].clone();
+        async move {
+            for _ in 0..40 {
+                let owner = properties(&[("owner", "ann")]);
+                let at = namespace("fleeting");
+                catalog.create_namespace(&at, owner).await.unwrap();
+                catalog.drop_namespace(&at).await.unwrap();
+            }
+        }
+    });
+    let mut seen = [0, 0];
+    while !comes_and_goes.is_finished() {
+        match handles[1].load_namespace(&namespace("fleeting")).await {
+            Ok(there) => {
+                // A server adds the location.
+                assert_eq!(there.get("owner").map(String::as_str), Some("ann"));
+                seen[0] += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+                seen[1] += 1;
+            }
+        }
+    }
+    comes_and_goes.await.unwrap();
+    assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
 }
 
 async fn properties_of_all_writers_are_there(handles: &[Arc<dyn Catalog>; 2]) {
