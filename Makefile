@@ -94,7 +94,7 @@ E2E_THREADS ?= 2
 e2e: build images ## the binary on real MinIO, PostgreSQL, Kafka and Trino, killed and cut off
 	BERGLAKE_BIN='$(TARGET_DIR)/debug/berglake' \
 	  $(CARGO) test --locked --workspace --features berglake-e2e/docker --test e2e -- \
-	  --test-threads=$(E2E_THREADS) $(E2E)
+	  --test-threads=$(E2E_THREADS) --show-output $(E2E)
 
 images: ## the images of the servers: pulled, or built from package registries
 	integration-tests/images/engine status

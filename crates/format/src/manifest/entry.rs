@@ -199,8 +199,9 @@ impl<'a> Entries<'a> {
                     file.content(rows.content);
                 }
                 FileField::Path => {
-                    let path = required(text(input, shape)?, "file_path")?;
-                    file.file_path(path.to_string());
+                    // No place is none.
+                    let path = text(input, shape)?.filter(|path| !path.is_empty());
+                    file.file_path(required(path, "file_path")?.to_string());
                 }
                 FileField::Format => {
                     let format = required(text(input, shape)?, "file_format")?;

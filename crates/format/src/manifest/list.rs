@@ -137,7 +137,8 @@ impl List {
         let (mut sequence, mut least) = (None, None);
         for (field, shape) in &self.fields {
             match field {
-                ListField::Path => path = text(input, shape)?,
+                // No place is none.
+                ListField::Path => path = text(input, shape)?.filter(|path| !path.is_empty()),
                 ListField::Length => length = long(input, shape)?,
                 ListField::SpecId => spec = int(input, shape)?,
                 ListField::Content => {

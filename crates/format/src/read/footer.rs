@@ -3,14 +3,15 @@
 //! The decoder reserves memory for as many things as a list claims to have, and goes as deep into a
 //! schema as it is. Memory that cannot be had and a stack without end kill the process, so the footer
 //! is walked first: it is a struct in Thrift's compact protocol, in which every element has a byte or
-//! more.
+//! more. A field of another type than it must be is refused, because the decoder does not look at what a
+//! field says it is, and would read on at another place.
 
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
 use parquet::errors::ParquetError;
 use parquet::file::FOOTER_SIZE;
 use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
 
-use super::thrift::{Input, Type};
+use super::thrift::{FILE_METADATA, Input, SCHEMA_ELEMENT, Type};
 use crate::{Error, Result};
 
 /// Most footers fit into this, so that one request fetches them.
@@ -56,24 +57,21 @@ pub(super) async fn load(
 fn check(footer: &[u8]) -> Result<()> {
     let mut nesting = Nesting::default();
     Input(footer).fields(0, |input, id, ty| {
-        if (id, ty) != (SCHEMA, Type::List) {
-            return input.skip(ty, 1);
+        if id != SCHEMA {
+            return FILE_METADATA.pass(input, id, ty, 1);
         }
-        let (elements, count) = input.list()?;
+        ty.must_be(Type::List)?;
+        let count = input.list_of(Type::Struct)?;
         for at in 0..count {
             let mut children = 0;
-            if elements == Type::Struct {
-                input.fields(2, |input, id, ty| {
-                    if (id, ty) == (NUM_CHILDREN, Type::Number) {
-                        children = input.number()?;
-                        Ok(())
-                    } else {
-                        input.skip(ty, 3)
-                    }
-                })?;
-            } else {
-                input.element(elements, 2)?;
-            }
+            input.fields(2, |input, id, ty| {
+                if id != NUM_CHILDREN {
+                    return SCHEMA_ELEMENT.pass(input, id, ty, 3);
+                }
+                ty.must_be(Type::Number)?;
+                children = input.number()?;
+                Ok(())
+            })?;
             nesting.element(children, count - at - 1)?;
         }
         Ok(())

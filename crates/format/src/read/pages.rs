@@ -22,7 +22,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::thrift::{Input, Type};
+use super::thrift::{DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, Input, PAGE_HEADER, Type};
 use crate::{Error, Result};
 
 /// Pages may be as large whatever the footer says of the size of all of them.
@@ -115,15 +115,18 @@ impl Header {
             match (id, ty) {
                 (2, Type::Number) => header.size = input.number()?,
                 (3, Type::Number) => header.compressed = input.number()?,
-                // DataPageHeader, DictionaryPageHeader, DataPageHeaderV2.
                 (5 | 7 | 8, Type::Struct) => {
-                    let at_encoding = if id == 8 { 4 } else { 2 };
+                    let (of, at_encoding) = match id {
+                        5 => (&DATA_PAGE, 2),
+                        7 => (&DICTIONARY_PAGE, 2),
+                        _ => (&DATA_PAGE_V2, 4),
+                    };
                     let (mut values, mut encoding) = (0, 0);
                     input.fields(1, |input, id, ty| {
                         match (id, ty) {
                             (1, Type::Number) => values = input.number()?,
                             (id, Type::Number) if id == at_encoding => encoding = input.number()?,
-                            _ => input.skip(ty, 2)?,
+                            _ => of.pass(input, id, ty, 2)?,
                         }
                         Ok(())
                     })?;
@@ -132,7 +135,7 @@ impl Header {
                         _ => header.data = Some((values, encoding)),
                     }
                 }
-                _ => input.skip(ty, 1)?,
+                _ => PAGE_HEADER.pass(input, id, ty, 1)?,
             }
             Ok(())
         })?;

@@ -1,7 +1,13 @@
-//! Thrift's compact protocol, as far as it must be known to walk over it. Nothing is kept of what is
-//! read, so whatever a file claims costs no memory.
+//! Thrift's compact protocol, as far as it must be known to walk over it, and Parquet's structs in it.
+//! Nothing is kept of what is read, so whatever a file claims costs no memory.
+
+mod structs;
 
 use crate::{Error, Result};
+
+pub(super) use structs::{
+    DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, FILE_METADATA, PAGE_HEADER, SCHEMA_ELEMENT,
+};
 
 /// Structs and lists in each other. Parquet's own have less than ten.
 const GREATEST_DEPTH: usize = 32;
@@ -9,6 +15,9 @@ const GREATEST_DEPTH: usize = 32;
 /// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
+    /// A truth value in the head of its field.
+    Flag,
+    /// A truth value in a list or a map.
     Bool,
     Byte,
     Number,
@@ -36,6 +45,17 @@ impl Type {
                 return Err(Error::corrupt("a value is of no type").with("type", code));
             }
         })
+    }
+
+    /// Refuses a field of another type than Parquet has it. The decoder takes known fields for what they
+    /// must be, whatever they say, and reads something else from there on than what was walked over.
+    pub(super) fn must_be(self, wanted: Self) -> Result<()> {
+        match self == wanted {
+            true => Ok(()),
+            false => Err(Error::corrupt("a field is of another type than it must be")
+                .with("type", format!("{self:?}"))
+                .with("expected", format!("{wanted:?}"))),
+        }
     }
 }
 
@@ -81,7 +101,7 @@ impl Input<'_> {
         })
     }
 
-    /// The fields of a struct: their ids and types, each to be read.
+    /// The fields of a struct: their ids, which have 16 bits, and their types, each to be read.
     pub(super) fn fields(
         &mut self,
         depth: usize,
@@ -98,14 +118,26 @@ impl Input<'_> {
             }
             id = match head >> 4 {
                 0 => self.number()?,
-                delta => id.wrapping_add(i64::from(delta)),
+                delta => id + i64::from(delta),
             };
-            match head & 0x0F {
-                // The value is in the type.
-                1 | 2 => {}
-                code => each(self, id, Type::of(code)?)?,
+            if i16::try_from(id).is_err() {
+                return Err(Error::corrupt("a field has an impossible id").with("id", id));
             }
+            let ty = match head & 0x0F {
+                1 | 2 => Type::Flag,
+                code => Type::of(code)?,
+            };
+            each(self, id, ty)?;
         }
+    }
+
+    /// The number of elements of a list, which must be of this type.
+    pub(super) fn list_of(&mut self, wanted: Type) -> Result<usize> {
+        let (ty, count) = self.list()?;
+        if count > 0 {
+            ty.must_be(wanted)?;
+        }
+        Ok(count)
     }
 
     /// The type and the number of a list's elements.
@@ -127,6 +159,7 @@ impl Input<'_> {
     /// A field's value.
     pub(super) fn skip(&mut self, ty: Type, depth: usize) -> Result<()> {
         match ty {
+            Type::Flag => Ok(()),
             Type::Bool | Type::Byte => self.take(1),
             Type::Number => self.unsigned().map(drop),
             Type::Double => self.take(8),

@@ -61,7 +61,8 @@ fn field(delta: u8, code: u8) -> Vec<u8> {
 fn values_of_all_types_are_walked() {
     let inner = [field(1, 1), field(1, 2), vec![0]].concat();
     let good = [
-        field(1, 3),
+        // Fields that Parquet does not have.
+        field(15, 3),
         vec![9],
         field(2, 5),
         number(300),
@@ -107,15 +108,15 @@ fn absurd_counts_are_refused_before_anything_is_reserved_for_them() {
     for count in [8, 1 << 20, 1 << 31, u64::MAX] {
         for head in [
             [field(2, 9), vec![0xFC]].concat(),
-            [field(3, 9), vec![0xFC]].concat(),
-            [field(3, 10), vec![0xF5]].concat(),
-            field(3, 8),
-            field(3, 11),
+            [field(12, 9), vec![0xFC]].concat(),
+            [field(12, 10), vec![0xF5]].concat(),
+            field(12, 8),
+            field(12, 11),
         ] {
             refused(&[head, number(count), vec![0; 5]].concat(), "count");
         }
     }
-    refused(&[field(3, 9), vec![0xEC, 0, 0]].concat(), "cut short");
+    refused(&[field(12, 9), vec![0xEC, 0, 0]].concat(), "cut short");
 }
 
 /// A schema of elements with these numbers of children.
@@ -134,8 +135,48 @@ fn schemas_of_impossible_shape_are_refused() {
     refused(&schema(&[1, 1 << 30]), "impossible size");
     let deep: Vec<u64> = std::iter::repeat_n(1, 200).chain([0]).collect();
     refused(&schema(&deep), "schema is too deep");
-    let structs = [field(3, 12).repeat(100), vec![0; 101]].concat();
+    let structs = [field(12, 12).repeat(100), vec![0; 101]].concat();
     refused(&structs, "too deep in each other");
-    let lists = [field(3, 9), vec![0x19; 100], vec![0x15, 0, 0]].concat();
+    let lists = [field(12, 9), vec![0x19; 100], vec![0x15, 0, 0]].concat();
     refused(&lists, "too deep in each other");
+}
+
+/// The decoder takes a field for what it must be, whatever it says, and reads something else from there on.
+#[test]
+fn fields_of_another_type_than_they_must_be_are_refused() {
+    let eight = || [field(9, 7), vec![0; 8], vec![0]].concat();
+    let chunk = |metadata: Vec<u8>| {
+        let head = [
+            field(4, 9),
+            vec![0x1C],
+            field(1, 9),
+            vec![0x1C],
+            field(3, 12),
+        ];
+        [head.concat(), metadata, vec![0; 2]].concat()
+    };
+    for wrong in [
+        // The id of a column, a version, a number of rows, row groups, keys and values.
+        [field(2, 9), vec![0x1C], eight()].concat(),
+        [field(1, 8), number(0)].concat(),
+        field(3, 1),
+        [field(4, 9), vec![0x15, 0]].concat(),
+        [field(5, 12), vec![0]].concat(),
+        // Of a column chunk its encodings, its size and whether its smallest value is exact.
+        chunk([field(2, 9), vec![0x18, 0], vec![0]].concat()),
+        chunk([field(6, 2), vec![0]].concat()),
+        chunk([field(12, 12), field(8, 3), vec![1, 0], vec![0]].concat()),
+    ] {
+        refused(&[wrong, vec![0]].concat(), "another type");
+    }
+    check(
+        &[
+            chunk([field(2, 9), vec![0x15, 0], vec![0]].concat()),
+            vec![0],
+        ]
+        .concat(),
+    )
+    .unwrap();
+    let far = [field(0, 5), number(80_000), number(0), vec![0]].concat();
+    refused(&far, "impossible id");
 }
