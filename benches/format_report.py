@@ -38,13 +38,13 @@ class Exact:
 
 
 TARGETS = (
-    Target("plan-full-cold", "berglake", "pyiceberg", least=20),
-    Target("plan-full-fresh", "berglake", "pyiceberg", least=20),
-    Target("plan-full-fresh", "berglake", "spark", least=3),
-    Target("plan-full-fresh", "berglake, no metrics", "spark, no metrics", least=3),
-    Target("plan-full-warm", "berglake", "pyiceberg", least=20),
-    Target("plan-full-warm", "berglake", "spark", least=3),
-    Target("plan-full-warm", "berglake, no metrics", "spark, no metrics", least=3),
+    *(
+        Target(f"plan-full-{state}", f"berglake{metrics}", peer + metrics * stats, least=least)
+        for state in ("cold", "fresh", "warm")
+        for metrics in ("", ", all metrics")
+        for peer, stats, least in (("pyiceberg", False, 20), ("spark", True, 3))
+        if (state, peer) != ("cold", "spark")
+    ),
     *(
         Target(f"deletes-{touched}", f"berglake, {form}", "berglake, clean", most=1.10)
         for touched in (1, 50, 100)

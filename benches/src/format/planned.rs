@@ -213,8 +213,8 @@ impl Planner {
                     .and(ts().less_than(Datum::timestamp_micros(to))),
             );
         }
-        if !request.metrics {
-            scan = scan.metrics_of(Vec::<String>::new());
+        if request.metrics {
+            scan = scan.all_metrics();
         }
         let plan = scan.plan().await?;
         let seconds = watch.seconds();

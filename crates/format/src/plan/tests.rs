@@ -72,6 +72,53 @@ async fn a_table_that_was_never_written_to_has_an_empty_plan() {
 }
 
 #[tokio::test]
+async fn files_keep_the_metrics_that_were_asked_for() {
+    let mut fixture = by_kind();
+    let file = rows(&mut fixture, 0..10, "a").await;
+    fixture
+        .commit(Operation::Append, vec![(0, file.clone())])
+        .await;
+    let table = fixture.table();
+    let none: [&str; 0] = [];
+    let of_id = id().greater_than(Datum::long(3));
+    for (scan, kept) in [
+        (table.scan(), vec![]),
+        (table.scan().select(["id"]), vec![]),
+        (table.scan().filter(of_id.clone()), vec![1]),
+        (table.scan().metrics_of(none), vec![]),
+        (table.scan().metrics_of(["kind"]), vec![2]),
+        (
+            table.scan().metrics_of(["kind"]).filter(of_id.clone()),
+            vec![1, 2],
+        ),
+        (table.scan().all_metrics(), vec![1, 2]),
+        (table.scan().all_metrics().filter(of_id), vec![1, 2]),
+    ] {
+        let plan = scan.plan().await.unwrap();
+        let [task] = &plan.tasks[..] else {
+            panic!("one file")
+        };
+        let counts = |map: &HashMap<i32, u64>| {
+            let mut ids: Vec<i32> = map.keys().copied().collect();
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!(counts(task.file.value_counts()), kept);
+        assert_eq!(counts(task.file.null_value_counts()), kept);
+        for id in kept {
+            let bounds = |file: &DataFile| {
+                let lower = file.lower_bounds().get(&id).cloned();
+                lower.zip(file.upper_bounds().get(&id).cloned())
+            };
+            assert!(bounds(&file).is_some());
+            assert_eq!(bounds(&task.file), bounds(&file));
+        }
+    }
+    let error = table.scan().metrics_of(["size"]).plan().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+}
+
+#[tokio::test]
 async fn manifests_and_files_are_pruned_and_counted() {
     let mut fixture = by_kind();
     let (a1, a2) = (

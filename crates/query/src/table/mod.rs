@@ -77,7 +77,9 @@ impl IcebergTable {
         })
     }
 
-    /// The rows of a plan, all of them: a scan of this table prunes inside files, not files.
+    /// The rows of a plan, all of them: a scan of this table prunes inside files, not files. With the metrics
+    /// of the columns that queries look at ([`metrics_of`](berglake_format::plan::ScanBuilder::metrics_of)) it
+    /// has statistics, from which joins are ordered and MIN and MAX are answered.
     ///
     /// # Errors
     /// [`Unsupported`](berglake_format::ErrorKind::Unsupported) for a column type without Arrow form.
@@ -145,13 +147,14 @@ impl IcebergTable {
             Rows::Snapshot { table, selector } => {
                 let predicate = filter::predicate(filters, &self.schema);
                 tracing::debug!(table = %table.ident(), %predicate, "planning a scan");
-                let mut scan = table.scan().snapshot(selector.clone());
-                if let Some(projection) = projection {
-                    let names = projection
-                        .iter()
-                        .map(|at| self.arrow_schema.field(*at).name());
-                    scan = scan.metrics_of(names);
-                }
+                let scan = table.scan().snapshot(selector.clone());
+                let mut scan = match projection {
+                    None => scan.all_metrics(),
+                    Some(projection) => {
+                        let name = |at: &usize| self.arrow_schema.field(*at).name();
+                        scan.metrics_of(projection.iter().map(name))
+                    }
+                };
                 if predicate != Predicate::AlwaysTrue {
                     scan = scan.filter(predicate);
                 }
