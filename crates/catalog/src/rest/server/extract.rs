@@ -139,11 +139,13 @@ fn unreadable(bytes: &[u8], error: &serde_json::Error) -> ApiError {
 /// The error for a schema in the body with such a column: that of a table to create, or one that a commit
 /// or one of several commits adds.
 fn newer_column(body: &Value) -> Option<Error> {
-    let updates = |commit: &Value| commit["updates"].as_array().cloned().unwrap_or_default();
     let commits = body["table-changes"].as_array().into_iter().flatten();
-    let added = commits.chain([body]).flat_map(updates);
-    let added = added.map(|update| update["schema"].clone());
-    added
-        .chain([body["schema"].clone()])
-        .find_map(|schema| metadata_file::newer_column(&schema))
+    let updates = commits
+        .chain([body])
+        .filter_map(|commit| commit["updates"].as_array())
+        .flatten();
+    updates
+        .map(|update| &update["schema"])
+        .chain([&body["schema"]])
+        .find_map(metadata_file::newer_column)
 }
