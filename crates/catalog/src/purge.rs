@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use berglake_format::storage::Location;
-use berglake_format::{Error, Result, Table};
+use berglake_format::{Error, ErrorKind, Result, Table};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::spec::{Manifest, ManifestList};
 
@@ -78,6 +78,13 @@ pub(crate) async fn files_of(table: &Table, bounds: &Bounds<'_>) -> Result<Files
     let metadata = table.metadata();
     let own = own_folders(table)?;
     let unreadable = |error: Error| {
+        // The table is there, a file of it is not.
+        let error = match error.kind() {
+            ErrorKind::NotFound => {
+                Error::corrupt("the table names a file that does not exist").source_error(error)
+            }
+            _ => error,
+        };
         error
             .with("table", table.ident())
             .help("drop the table without purge; its files then stay")

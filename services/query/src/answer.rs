@@ -12,7 +12,7 @@ use berglake_query::QueryOutput;
 use berglake_query::encode::{RowEncoder, RowFormat};
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -70,8 +70,9 @@ struct Rest {
     ended: bool,
     started: Instant,
     span: Span,
-    /// A place among the queries that run, until the last piece is made.
-    _permit: OwnedSemaphorePermit,
+    /// A place among the queries that run. It is free before the last piece is handed over: whoever has read
+    /// the answer may ask again.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
@@ -91,7 +92,7 @@ impl Answer {
             ended: false,
             started: Instant::now(),
             span: Span::current(),
-            _permit: permit,
+            permit: Some(permit),
         };
         while held.len() < HELD_BACK && !rest.ended {
             held.extend(rest.next().await?);
@@ -107,6 +108,8 @@ impl Rest {
             Err(_) => return Err(self.bounds.late()),
             Ok(None) => {
                 self.ended = true;
+                self.rows = stream::empty().boxed();
+                self.permit = None;
                 self.span.in_scope(|| {
                     tracing::info!(
                         rows = self.encoder.rows(),
@@ -196,8 +199,8 @@ impl Running {
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let Self { format, held, rest } = self;
-        let head = futures::stream::iter([Ok(Bytes::from(held))]);
-        let tail = futures::stream::unfold(Running::start(rest), |mut running| async move {
+        let head = stream::iter([Ok(Bytes::from(held))]);
+        let tail = stream::unfold(Running::start(rest), |mut running| async move {
             let piece = running.next().await?;
             Some((piece, running))
         });
@@ -217,7 +220,6 @@ mod tests {
     use arrow::array::Int64Array;
     use arrow::datatypes::{DataType, Field, Schema};
     use axum::body::to_bytes;
-    use futures::stream;
     use serde_json::Value;
     use tokio::sync::Semaphore;
 
@@ -279,13 +281,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_pieces_come_in_order_and_then_the_end() {
-        let rows = stream::iter((0..40).map(|_| Ok(batch())));
-        let (answer, places) = begun(rows, RowFormat::Json).await;
-        let body = to_bytes(answer.into_response().into_body(), usize::MAX).await;
-        let document: Value = serde_json::from_slice(&body.unwrap()).unwrap();
-        assert_eq!(document["row_count"], 40 * 8_192);
-        assert_eq!(document["rows"].as_array().unwrap().len(), 40 * 8_192);
-        drop(places.acquire().await.unwrap());
+    async fn all_pieces_come_in_order_and_then_the_end_for_which_no_place_is_kept() {
+        for batches in [1, 40] {
+            let rows = stream::iter((0..batches).map(|_| Ok(batch())));
+            let (answer, places) = begun(rows, RowFormat::Json).await;
+            let mut pieces = answer.into_response().into_body().into_data_stream();
+            let mut body = Vec::new();
+            while !body.ends_with(format!("\"row_count\":{}}}\n", batches * 8_192).as_bytes()) {
+                body.extend(pieces.next().await.unwrap().unwrap());
+            }
+            drop(places.try_acquire().unwrap());
+            let document: Value = serde_json::from_slice(&body).unwrap();
+            let rows = document["rows"].as_array().unwrap();
+            assert_eq!(rows.len(), batches * 8_192);
+            assert!(pieces.next().await.is_none());
+        }
     }
 }

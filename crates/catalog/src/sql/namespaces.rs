@@ -72,13 +72,6 @@ impl Inner {
         error.help(format!("did you mean {}?", near.join(" or ")))
     }
 
-    async fn require_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
-        if self.namespace_exists(namespace).await? {
-            return Ok(());
-        }
-        Err(self.no_such_namespace(namespace).await)
-    }
-
     async fn all_namespaces(&self) -> Result<BTreeSet<String>> {
         let rows = self
             .database
@@ -96,16 +89,22 @@ impl Inner {
         &self,
         parent: Option<&NamespaceIdent>,
     ) -> Result<Vec<NamespaceIdent>> {
-        if let Some(parent) = parent {
-            self.require_namespace(parent).await?;
-        }
         let above: &[String] = parent.map_or(&[], |parent| parent);
-        let children: BTreeSet<Vec<String>> = self
-            .all_namespaces()
-            .await?
+        let all = self.all_namespaces().await?;
+        let mut there: Vec<Vec<String>> = all
             .iter()
-            .map(|name| name.split('.').map(str::to_string).collect::<Vec<_>>())
-            .filter(|levels| levels.len() > above.len() && levels.starts_with(above))
+            .map(|name| name.split('.').map(str::to_string).collect())
+            .collect();
+        there.retain(|levels| levels.starts_with(above));
+        // A namespace that nothing is in has a property.
+        if let Some(parent) = parent
+            && there.is_empty()
+        {
+            return Err(self.no_such_namespace(parent).await);
+        }
+        let children: BTreeSet<Vec<String>> = there
+            .into_iter()
+            .filter(|levels| levels.len() > above.len())
             .map(|mut levels| {
                 levels.truncate(above.len() + 1);
                 levels

@@ -73,7 +73,10 @@ impl Session {
     pub(super) async fn begin(pool: &PgPool, answer: Duration) -> Result<Self, Error> {
         let mut session = Self::acquire(pool, answer).await?;
         session.idle = false;
-        session.simple("BEGIN").await?;
+        // Whatever the database's default is: what is read after a lock was waited for must be of then.
+        session
+            .simple("BEGIN ISOLATION LEVEL READ COMMITTED")
+            .await?;
         Ok(session)
     }
 

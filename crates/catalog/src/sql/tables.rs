@@ -69,7 +69,17 @@ impl Inner {
                 warehouse: &self.warehouse,
                 others: others.chain(self.database.files()).collect(),
             };
-            let files = purge::files_of(&table, &bounds).await?;
+            let files = match purge::files_of(&table, &bounds).await {
+                Ok(files) => files,
+                Err(error) => {
+                    let head = self.pointer(ident).await?;
+                    // Whoever committed meanwhile may have removed files of the head that was looked at.
+                    if head.is_none_or(|head| head != table.metadata_location()) {
+                        continue;
+                    }
+                    return Err(error);
+                }
+            };
             let mut write = self.database.begin().await?;
             write.lock_listing(&self.name).await?;
             // Only at the head whose files were listed: a commit meanwhile would leave its own.

@@ -4,7 +4,7 @@
 //! The server here answers by a script, so that what other implementations do differently can be
 //! shown without them; berglake's own server and Java's are met elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,17 +38,26 @@ impl Drop for Scripted {
 }
 
 impl Scripted {
+    /// A request that is there several times has these answers in turn, then always the last.
     async fn new(script: &[(&str, u16, Value)]) -> Self {
-        let script: HashMap<String, (u16, Value)> = script
-            .iter()
-            .map(|(request, status, body)| ((*request).to_string(), (*status, body.clone())))
-            .collect();
+        let mut answers: HashMap<String, VecDeque<(u16, Value)>> = HashMap::new();
+        for (request, status, body) in script {
+            let answers = answers.entry((*request).to_string()).or_default();
+            answers.push_back((*status, body.clone()));
+        }
+        let script = Arc::new(Mutex::new(answers));
         let asked = Arc::new(Mutex::new(Vec::new()));
         let heard = asked.clone();
         let app = Router::new().fallback(move |request: Request| {
             let line = format!("{} {}", request.method(), request.uri());
             heard.lock().unwrap().push(line.clone());
-            let answer = script.get(&line).cloned();
+            let mut script = script.lock().unwrap();
+            let answer = script
+                .get_mut(&line)
+                .and_then(|answers| match answers.len() {
+                    1 => answers.front().cloned(),
+                    _ => answers.pop_front(),
+                });
             async move { answered(answer) }
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -376,4 +385,41 @@ async fn a_creation_asks_for_what_was_said_and_nothing_else() {
     assert_eq!(created.ident(), &ident("n", "t"));
     assert_eq!(created.metadata_location(), "s3://lake/n/t/metadata/1.json");
     assert_eq!(server.asked().len(), 2);
+}
+
+/// The table was renamed, the answer got lost, and somebody renamed it once more before the client looked: what
+/// has the old name now is another table, and must not be moved.
+#[tokio::test]
+async fn a_rename_is_not_sent_again_at_another_table() {
+    let (from, to) = (ident("n", "t"), ident("n", "moved"));
+    let table = || loaded(&json!({}), &json!([]));
+    let config = ("GET /v1/config", 200, json!({}));
+    let lost = ("POST /v1/tables/rename", 504, json!("<html>"));
+    let renames = |server: &Scripted| {
+        let mut asked = server.asked();
+        asked.retain(|request| request.starts_with("POST"));
+        asked.len()
+    };
+    // Each has a UUID of its own.
+    let (ours, other) = (table(), table());
+    for now in [
+        Some(("GET /v1/namespaces/n/tables/t", 200, other)),
+        Some(("GET /v1/namespaces/n/tables/t", 404, json!({}))),
+    ] {
+        let mut script = vec![config.clone(), lost.clone()];
+        script.push(("GET /v1/namespaces/n/tables/t", 200, ours.clone()));
+        script.extend(now);
+        let server = Scripted::new(&script).await;
+        let catalog = server.connect().await.unwrap();
+        let error = catalog.rename_table(&from, &to).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownOutcome, "{error}");
+        assert_eq!(renames(&server), 1);
+    }
+    // It is where it was, and is sent again.
+    let mut script = vec![config, lost, ("POST /v1/tables/rename", 204, json!({}))];
+    script.push(("GET /v1/namespaces/n/tables/t", 200, ours));
+    let server = Scripted::new(&script).await;
+    let catalog = server.connect().await.unwrap();
+    catalog.rename_table(&from, &to).await.unwrap();
+    assert_eq!(renames(&server), 2);
 }

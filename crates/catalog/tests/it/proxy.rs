@@ -59,11 +59,11 @@ struct Shared {
     upstream: SocketAddr,
     plan: Mutex<Plan>,
     seen: Mutex<Seen>,
-    /// The number of requests that are still to be delivered late.
+    /// The number of requests that the server is still to answer while the client does not wait.
     late: watch::Sender<usize>,
 }
 
-/// A request that is still to be delivered, as long as this lives.
+/// A request that the server is still to answer, as long as this lives.
 struct OnItsWay<'a>(&'a Shared);
 
 impl<'a> OnItsWay<'a> {
@@ -144,7 +144,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Waits until the server has answered whatever was delivered late, so that it cannot meet what
+    /// Waits until the server has answered whatever was delivered late or took long, so that it cannot meet what
     /// comes next.
     pub async fn settle(&self) {
         let mut late = self.shared.late.subscribe();
@@ -212,7 +212,9 @@ impl Shared {
                 client.write_all(&answer[..middle]).await?;
             }
             Some(Fault::Slow) => {
+                let on_its_way = OnItsWay::new(&self);
                 let answer = self.pass_on(&head, &body).await?;
+                drop(on_its_way);
                 // The client closes when its time is up.
                 while client.read(&mut [0; 64]).await? > 0 {}
                 client.write_all(&answer).await?;

@@ -284,6 +284,8 @@ async fn a_table_whose_manifests_cannot_be_read_is_not_dropped_by_a_purge() {
     let error = catalog.drop_table(table.ident(), true).await.unwrap_err();
     assert!(error.to_string().contains(&list), "{error}");
     assert!(error.advice().is_some(), "{error}");
+    // Not as if there were no such table.
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert_eq!(files(&table).await, before);
     assert!(catalog.table_exists(table.ident()).await.unwrap());
     catalog.drop_table(table.ident(), false).await.unwrap();

@@ -366,6 +366,111 @@ async fn creations_through_a_bad_network_have_one_winner() {
     assert_eq!(winners, [there.metadata().properties()["by"].clone()]);
 }
 
+/// The request for a table is lost, and meanwhile another writer has made one of this name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_another_definition_is_not_taken_for_ones_own() {
+    use iceberg::spec::{
+        NestedField, NullOrder, PrimitiveType, Schema, SortDirection, SortField, SortOrder,
+        StructType, Transform, Type, UnboundPartitionSpec,
+    };
+    let served = Served::on_sqlite().await;
+    let direct = connect(&served.uri()).await;
+    let space = namespace("n");
+    direct
+        .create_namespace(&space, HashMap::new())
+        .await
+        .unwrap();
+    let schema = |id: PrimitiveType, inner: PrimitiveType, inner_required: bool| {
+        let inner = Type::Primitive(inner);
+        let inner = NestedField::new(5, "inner", inner, inner_required);
+        let nested = Type::Struct(StructType::new(vec![inner.into()]));
+        let fields = [
+            Arc::new(NestedField::required(3, "id", Type::Primitive(id))),
+            Arc::new(NestedField::optional(4, "nested", nested)),
+        ];
+        Schema::builder().with_fields(fields).build().unwrap()
+    };
+    let spec = |source: i32, name: &str, transform: Transform| {
+        let spec = UnboundPartitionSpec::builder().with_spec_id(0);
+        let spec = spec.add_partition_field(source, name, transform);
+        Some(spec.unwrap().build())
+    };
+    let order = |transform: Transform, direction: SortDirection| {
+        let field = SortField::builder()
+            .source_id(3)
+            .transform(transform)
+            .direction(direction)
+            .null_order(NullOrder::First)
+            .build();
+        let order = SortOrder::builder()
+            .with_order_id(1)
+            .with_sort_field(field)
+            .build_unbound();
+        Some(order.unwrap())
+    };
+    let asked = |name: &str| NewTable {
+        partition_spec: spec(3, "part", Transform::Bucket(4)),
+        sort_order: order(Transform::Identity, SortDirection::Ascending),
+        ..NewTable::new(
+            ident("n", name),
+            schema(PrimitiveType::Long, PrimitiveType::String, false),
+        )
+    };
+    let others: [fn(&mut NewTable, &dyn Fn(PrimitiveType, PrimitiveType, bool) -> Schema); 3] = [
+        |new, schema| new.schema = schema(PrimitiveType::Int, PrimitiveType::String, false),
+        |new, schema| new.schema = schema(PrimitiveType::Long, PrimitiveType::Binary, false),
+        |new, schema| new.schema = schema(PrimitiveType::Long, PrimitiveType::String, true),
+    ];
+    let mut tables: Vec<NewTable> = Vec::new();
+    for (n, change) in others.iter().enumerate() {
+        let mut new = asked(&format!("schema{n}"));
+        change(&mut new, &schema);
+        tables.push(new);
+    }
+    for (n, (id, name, transform)) in [
+        (3, "part", Transform::Bucket(8)),
+        (3, "other", Transform::Bucket(4)),
+        (3, "part", Transform::Truncate(4)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        tables.push(NewTable {
+            partition_spec: spec(id, name, transform),
+            ..asked(&format!("spec{n}"))
+        });
+    }
+    for (n, sort_order) in [
+        None,
+        order(Transform::Identity, SortDirection::Descending),
+        order(Transform::Bucket(4), SortDirection::Ascending),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        tables.push(NewTable {
+            sort_order,
+            ..asked(&format!("order{n}"))
+        });
+    }
+    tables.push(asked("same"));
+    for there in tables {
+        let name = there.ident.name().to_string();
+        direct.create_table(there).await.unwrap();
+        let proxy = Proxy::with(served.address(), [Fault::LostRequest]).await;
+        let catalog = connect(&proxy.uri()).await;
+        let created = catalog.create_table(asked(&name)).await;
+        match name.as_str() {
+            "same" => assert!(created.is_ok(), "{created:?}"),
+            _ => assert_eq!(
+                created.unwrap_err().kind(),
+                ErrorKind::AlreadyExists,
+                "{name}"
+            ),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_has_the_reason_that_the_server_met() {
     let folder = tempfile::tempdir().unwrap();
@@ -477,6 +582,10 @@ async fn a_server_that_is_not_there_is_named_with_what_to_do() {
     with_tables(&catalog).await;
     let base = catalog.load(&ident("n", "a")).await.unwrap();
     served.stop().await;
+    // Connections that were open may be served to their end.
+    while catalog.load(&ident("n", "b")).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let change = set(base.ident(), &base, &[("x", "1")]);
     let error = catalog.commit(vec![change]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");

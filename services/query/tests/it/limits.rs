@@ -109,7 +109,7 @@ async fn one_query_too_many_is_asked_to_come_back() {
 async fn a_statement_whose_client_has_left_keeps_its_place_and_its_deadline() {
     let server = Server::start("concurrency = 1\nread-only = false\ntimeout = \"600s\"").await;
     let sql = format!("CREATE TABLE shop.big AS {}", endless());
-    let left = server.leave(&sql, json!({"timeout_ms": 2000}));
+    let left = server.leave(&sql, json!({"timeout_ms": 5000}));
     server
         .until_full(&left)
         .await

@@ -20,6 +20,7 @@
 //! A change that is no commit of a table (create, drop, rename, …) and whose answer was lost is
 //! looked for in the catalog and, where it is not there, sent again under the same `Idempotency-Key`.
 
+mod asked;
 mod commit;
 mod credentials;
 mod loaded;

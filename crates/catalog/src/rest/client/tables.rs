@@ -7,10 +7,11 @@ use berglake_format::storage::Location;
 use berglake_format::{Error, ErrorKind, NamespaceIdent, Result, Table, TableIdent};
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::{Method, StatusCode};
-use iceberg::spec::{FormatVersion, TableMetadata};
+use iceberg::spec::TableMetadata;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::asked::is_as_asked;
 use super::credentials::HandedOut;
 use super::loaded::Loaded;
 use super::namespaces::{can_be_addressed, is_segment};
@@ -22,7 +23,7 @@ use crate::rest::protocol::{
 };
 use crate::{NewTable, purge};
 
-const FORMAT_VERSION: &str = "format-version";
+pub(super) const FORMAT_VERSION: &str = "format-version";
 
 impl Inner {
     pub(super) async fn load(&self, ident: &TableIdent) -> Result<Table> {
@@ -248,11 +249,20 @@ impl Inner {
                     destination: to.clone(),
                 })?;
         let look = || async {
-            Ok(if before.is_some() && self.uuid_of(to).await? == before {
-                Found::Done(())
-            } else {
-                Found::Not
-            })
+            if before.is_some() && self.uuid_of(to).await? == before {
+                return Ok(Found::Done(()));
+            }
+            // Sent again, it would move whatever has this name now.
+            if self.uuid_of(from).await? == before {
+                return Ok(Found::Not);
+            }
+            Err(Error::new(
+                ErrorKind::Conflict,
+                "the table has neither the old name nor the new one",
+            )
+            .with("table", from)
+            .with("new-name", to)
+            .help("list the tables to see what became of it"))
         };
         let result = self.change(&request, |_| Ok(()), look).await;
         self.loaded.remove(from);
@@ -276,35 +286,4 @@ impl Inner {
         )
         .with("catalog", self.transport.base())
     }
-}
-
-/// Whether a table is what this creation makes, and nothing has happened to it since.
-fn is_as_asked(table: &Table, new: &NewTable) -> bool {
-    let metadata = table.metadata();
-    let columns = |schema: &iceberg::spec::Schema| -> Vec<(String, bool)> {
-        let fields = schema.as_struct().fields().iter();
-        fields
-            .map(|field| (field.name.clone(), field.required))
-            .collect()
-    };
-    let version = match new.properties.get(FORMAT_VERSION).map(String::as_str) {
-        Some("1") => FormatVersion::V1,
-        Some("2") => FormatVersion::V2,
-        Some("3") => FormatVersion::V3,
-        _ => new.format_version,
-    };
-    let place = |location: &Location| table.location().is_ok_and(|at| at == *location);
-    let spec = new.partition_spec.as_ref();
-    metadata.snapshots().len() == 0
-        && metadata.metadata_log().is_empty()
-        && metadata.format_version() == version
-        && columns(metadata.current_schema()) == columns(&new.schema)
-        && metadata.default_partition_spec().fields().len()
-            == spec.map_or(0, |spec| spec.fields().len())
-        && new.location.as_ref().is_none_or(place)
-        && new
-            .properties
-            .iter()
-            .filter(|(key, _)| *key != FORMAT_VERSION)
-            .all(|(key, value)| metadata.properties().get(key) == Some(value))
 }
