@@ -54,16 +54,40 @@ struct Common {
     /// The brokers.
     #[arg(long, default_value = "localhost:9092")]
     brokers: String,
-    /// The program.
-    #[arg(long, env = "BERGLAKE_BIN", default_value = "target/release/berglake")]
-    berglake: PathBuf,
+    /// The program [default: the one beside this one].
+    #[arg(long, env = "BERGLAKE_BIN")]
+    berglake: Option<PathBuf>,
+}
+
+impl Common {
+    fn berglake(&self) -> Result<PathBuf, Error> {
+        let program = match &self.berglake {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?.with_file_name("berglake"),
+        };
+        if program.is_file() {
+            return Ok(program);
+        }
+        let path = program.display();
+        Err(format!("there is no program {path}: build it, or name it by --berglake").into())
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let measured = match Cli::parse().command {
+    match measure(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(command: Command) -> Result<(), Error> {
+    match command {
         Command::Throughput { common, records } => {
-            throughput::measure(&common.brokers, &common.berglake, records).await
+            throughput::measure(&common.brokers, &common.berglake()?, records).await
         }
         Command::Freshness {
             common,
@@ -72,14 +96,7 @@ async fn main() -> ExitCode {
             interval,
         } => {
             let load = freshness::Load { rate, seconds };
-            freshness::measure(&common.brokers, &common.berglake, load, &interval).await
-        }
-    };
-    match measured {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+            freshness::measure(&common.brokers, &common.berglake()?, load, &interval).await
         }
     }
 }
