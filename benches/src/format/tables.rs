@@ -150,7 +150,7 @@ pub fn described(folder: &Path, table: &Table) -> protocol::Table {
 /// The data files of a table's head, in the order in which they were added, so that other tables can
 /// have them too.
 pub async fn data_files(table: &Table) -> Result<Vec<WrittenFile>, Error> {
-    let plan = table.scan().plan().await?;
+    let plan = table.scan().all_metrics().plan().await?;
     let files = plan.tasks.iter().map(|task| WrittenFile {
         file: task.file.as_ref().clone(),
         spec_id: task.spec_id,
