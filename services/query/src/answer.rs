@@ -282,18 +282,19 @@ mod tests {
 
     #[tokio::test]
     async fn all_pieces_come_in_order_and_then_the_end_for_which_no_place_is_kept() {
-        for batches in [1, 40] {
-            let rows = stream::iter((0..batches).map(|_| Ok(batch())));
+        // One that has come to its end before it is sent, and one that is sent meanwhile.
+        for (batches, of) in [(1, 10), (40, 8_192)] {
+            let rows = stream::iter((0..batches).map(move |_| Ok(batch().slice(0, of))));
             let (answer, places) = begun(rows, RowFormat::Json).await;
             let mut pieces = answer.into_response().into_body().into_data_stream();
             let mut body = Vec::new();
-            while !body.ends_with(format!("\"row_count\":{}}}\n", batches * 8_192).as_bytes()) {
+            while !body.ends_with(format!("\"row_count\":{}}}\n", batches * of).as_bytes()) {
                 body.extend(pieces.next().await.unwrap().unwrap());
             }
             drop(places.try_acquire().unwrap());
             let document: Value = serde_json::from_slice(&body).unwrap();
             let rows = document["rows"].as_array().unwrap();
-            assert_eq!(rows.len(), batches * 8_192);
+            assert_eq!(rows.len(), batches * of);
             assert!(pieces.next().await.is_none());
         }
     }

@@ -89,13 +89,18 @@ impl Inner {
         &self,
         parent: Option<&NamespaceIdent>,
     ) -> Result<Vec<NamespaceIdent>> {
-        let above: &[String] = parent.map_or(&[], |parent| parent);
+        let above = parent.map(joined).unwrap_or_default();
+        let above: Vec<String> = parent
+            .iter()
+            .flat_map(|_| above.split('.'))
+            .map(str::to_string)
+            .collect();
         let all = self.all_namespaces().await?;
         let mut there: Vec<Vec<String>> = all
             .iter()
             .map(|name| name.split('.').map(str::to_string).collect())
             .collect();
-        there.retain(|levels| levels.starts_with(above));
+        there.retain(|levels| levels.starts_with(&above));
         // A namespace that nothing is in has a property.
         if let Some(parent) = parent
             && there.is_empty()

@@ -416,16 +416,25 @@ async fn a_table_of_another_definition_is_not_taken_for_ones_own() {
             schema(PrimitiveType::Long, PrimitiveType::String, false),
         )
     };
-    let others: [fn(&mut NewTable, &dyn Fn(PrimitiveType, PrimitiveType, bool) -> Schema); 3] = [
-        |new, schema| new.schema = schema(PrimitiveType::Int, PrimitiveType::String, false),
-        |new, schema| new.schema = schema(PrimitiveType::Long, PrimitiveType::Binary, false),
-        |new, schema| new.schema = schema(PrimitiveType::Long, PrimitiveType::String, true),
-    ];
     let mut tables: Vec<NewTable> = Vec::new();
-    for (n, change) in others.iter().enumerate() {
-        let mut new = asked(&format!("schema{n}"));
-        change(&mut new, &schema);
-        tables.push(new);
+    let keyed = schema(PrimitiveType::Long, PrimitiveType::String, false)
+        .into_builder()
+        .with_identifier_field_ids([3])
+        .build()
+        .unwrap();
+    for (n, other) in [
+        schema(PrimitiveType::Int, PrimitiveType::String, false),
+        schema(PrimitiveType::Long, PrimitiveType::Binary, false),
+        schema(PrimitiveType::Long, PrimitiveType::String, true),
+        keyed,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        tables.push(NewTable {
+            schema: other,
+            ..asked(&format!("schema{n}"))
+        });
     }
     for (n, (id, name, transform)) in [
         (3, "part", Transform::Bucket(8)),

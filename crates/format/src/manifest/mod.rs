@@ -95,11 +95,8 @@ impl ManifestReader {
         if manifest.key_metadata.is_some() {
             return load_entries(&self.0.storage.file_io(), manifest).await;
         }
-        let location = Location::parse(&manifest.manifest_path).map_err(|error| {
-            Error::corrupt("a manifest has an impossible place")
-                .with("path", &manifest.manifest_path)
-                .source_error(error)
-        })?;
+        let location = Location::parse(&manifest.manifest_path)
+            .map_err(|error| error.with("path", &manifest.manifest_path))?;
         let bytes = self.0.storage.read_immutable(&location).await?;
         let decoded = Container::open(&bytes).and_then(|container| {
             let Blocks::Read(blocks) = &container.blocks else {

@@ -56,7 +56,7 @@ pub struct ScanBuilder<'a> {
     selector: SnapshotSelector,
     filter: Predicate,
     columns: Option<Vec<String>>,
-    /// The columns whose metrics are kept, beside those of the filter; all where none are named.
+    /// The columns whose metrics are kept, beside those of the filter; `None` keeps all.
     metrics: Option<Vec<String>>,
 }
 
@@ -198,7 +198,8 @@ impl DeleteFile {
 /// One data file to read, with the deletes that apply to it.
 #[derive(Debug, Clone)]
 pub struct ScanTask {
-    /// The data file's manifest entry, with the metrics that were [asked for](ScanBuilder::metrics_of).
+    /// The data file's manifest entry; of a scan with the metrics that it
+    /// [asked for](ScanBuilder::metrics_of).
     pub file: Arc<DataFile>,
     /// Of the file only the row groups that begin in these bytes; all of it where none are named. Plans
     /// have whole files, and [`splits`](ScanPlan::splits) of them may have parts.

@@ -171,6 +171,12 @@ impl Input<'_> {
             Type::Struct => self.fields(depth, |input, _, ty| input.skip(ty, depth + 1)),
             Type::List => {
                 let (ty, count) = self.list()?;
+                // The decoder believes that they take no bytes.
+                if ty == Type::Bool && count > 0 {
+                    return Err(Error::corrupt(
+                        "a list of truth values, which nothing of Parquet is here",
+                    ));
+                }
                 (0..count).try_for_each(|_| self.element(ty, depth + 1))
             }
             Type::Map => {

@@ -1,5 +1,7 @@
 //! Whether a table that is there is the one that was asked for.
 
+use std::collections::BTreeSet;
+
 use berglake_format::Table;
 use berglake_format::storage::Location;
 use iceberg::spec::{
@@ -27,6 +29,7 @@ pub(super) fn is_as_asked(table: &Table, new: &NewTable) -> bool {
         && metadata.metadata_log().is_empty()
         && metadata.format_version() == version
         && same_fields(schema.as_struct().fields(), new.schema.as_struct().fields())
+        && key(schema) == key(&new.schema)
         && there
             .map(|field| (name(schema, field.source_id), field.transform, &field.name))
             .eq(asked.map(|field| {
@@ -50,6 +53,12 @@ fn name(schema: &Schema, id: i32) -> Option<&str> {
     schema.name_by_field_id(id)
 }
 
+/// The names of the identifier fields.
+fn key(schema: &Schema) -> BTreeSet<Option<&str>> {
+    let ids = schema.identifier_field_ids();
+    ids.map(|id| name(schema, id)).collect()
+}
+
 fn order<'a>(
     schema: &'a Schema,
     order: Option<&'a SortOrder>,
@@ -69,20 +78,25 @@ fn same_fields(there: &[NestedFieldRef], asked: &[NestedFieldRef]) -> bool {
 
 fn same_field(there: &NestedFieldRef, asked: &NestedFieldRef) -> bool {
     there.name == asked.name
-        && there.required == asked.required
         && there.initial_default == asked.initial_default
         && there.write_default == asked.write_default
+        && same_type(there, asked)
+}
+
+/// Without the names, which elements, keys and values do not take along in JSON.
+fn same_type(there: &NestedFieldRef, asked: &NestedFieldRef) -> bool {
+    there.required == asked.required
         && match (there.field_type.as_ref(), asked.field_type.as_ref()) {
             (Type::Primitive(there), Type::Primitive(asked)) => there == asked,
             (Type::Struct(there), Type::Struct(asked)) => {
                 same_fields(there.fields(), asked.fields())
             }
             (Type::List(there), Type::List(asked)) => {
-                same_field(&there.element_field, &asked.element_field)
+                same_type(&there.element_field, &asked.element_field)
             }
             (Type::Map(there), Type::Map(asked)) => {
-                same_field(&there.key_field, &asked.key_field)
-                    && same_field(&there.value_field, &asked.value_field)
+                same_type(&there.key_field, &asked.key_field)
+                    && same_type(&there.value_field, &asked.value_field)
             }
             _ => false,
         }

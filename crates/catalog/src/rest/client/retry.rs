@@ -72,7 +72,7 @@ pub(super) struct Sent {
 /// A request that only looks is sent again after every failure that may pass. One that changes
 /// something is sent again where it was not sent at all, and where the server says that it is busy
 /// (429, 503); any other failure may hide that it was carried out, and that is for the caller to find
-/// out. One that deletes is not sent again after the 503 of a gateway either: had it been carried out,
+/// out. One that deletes or renames is not sent again after the 503 of a gateway either: had it been carried out,
 /// the second would meet the next thing of that name.
 pub(super) async fn send(
     transport: &Transport,
@@ -118,7 +118,7 @@ fn may_be_sent_again(request: &Request, reply: &Reply) -> bool {
     if request.is_safe() {
         return is_busy(reply.status) || is_gateway(reply.status);
     }
-    is_busy(reply.status) && !(request.deletes() && super::refusal::is_doubtful(reply))
+    is_busy(reply.status) && !(request.takes_away() && super::refusal::is_doubtful(reply))
 }
 
 fn is_busy(status: StatusCode) -> bool {
@@ -178,21 +178,27 @@ mod tests {
     }
 
     #[test]
-    fn what_deletes_is_sent_again_only_where_it_certainly_did_nothing() {
-        let again = |method: Method, status: u16, body: &'static str| {
+    fn what_takes_away_is_sent_again_only_where_it_certainly_did_nothing() {
+        let asked = |request: &Request, status: u16, body: &'static str| {
             let reply = Reply {
                 status: StatusCode::from_u16(status).unwrap(),
                 headers: HeaderMap::new(),
                 body: Bytes::from_static(body.as_bytes()),
             };
-            may_be_sent_again(&Request::new(method, "/v1/x".to_string()), &reply)
+            may_be_sent_again(request, &reply)
         };
+        let request = |method| Request::new(method, "/v1/x".to_string());
+        let again = |method, status, body| asked(&request(method), status, body);
         let ours = r#"{"error":{"kind":"unavailable"}}"#;
         assert!(again(Method::DELETE, 503, ours));
         assert!(again(Method::DELETE, 429, "<html>"));
         assert!(!again(Method::DELETE, 503, "<html>"));
         assert!(again(Method::POST, 503, "<html>"));
         assert!(again(Method::GET, 503, "<html>"));
+        let rename = request(Method::POST).taking_away();
+        assert!(asked(&rename, 503, ours));
+        assert!(asked(&rename, 429, "<html>"));
+        assert!(!asked(&rename, 503, "<html>"));
         for method in [Method::DELETE, Method::POST] {
             assert!(!again(method, 502, "<html>"));
         }

@@ -242,12 +242,13 @@ impl Inner {
         self.need(endpoints::RENAME_TABLE, "rename tables")?;
         self.check_address(from)?;
         let before = self.uuid_of(from).await?;
-        let request =
-            self.mutation(Method::POST, self.paths.rename())
-                .json(&RenameTableRequest {
-                    source: from.clone(),
-                    destination: to.clone(),
-                })?;
+        let request = self
+            .mutation(Method::POST, self.paths.rename())
+            .taking_away()
+            .json(&RenameTableRequest {
+                source: from.clone(),
+                destination: to.clone(),
+            })?;
         let look = || async {
             if before.is_some() && self.uuid_of(to).await? == before {
                 return Ok(Found::Done(()));

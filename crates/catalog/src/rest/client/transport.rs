@@ -25,11 +25,13 @@ pub(super) struct Request {
     query: Vec<(&'static str, String)>,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Option<Bytes>,
+    takes_away: bool,
 }
 
 impl Request {
     pub(super) fn new(method: Method, path: String) -> Self {
         Self {
+            takes_away: method == Method::DELETE,
             method,
             path,
             query: Vec::new(),
@@ -70,9 +72,15 @@ impl Request {
         self.method.is_safe()
     }
 
+    /// Says that what it names has this name no longer after it, as all that deletes does.
+    pub(super) fn taking_away(mut self) -> Self {
+        self.takes_away = true;
+        self
+    }
+
     /// Whether what it names is gone after it, so that the second of two would meet something else.
-    pub(super) fn deletes(&self) -> bool {
-        self.method == Method::DELETE
+    pub(super) fn takes_away(&self) -> bool {
+        self.takes_away
     }
 }
 

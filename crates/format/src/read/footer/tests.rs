@@ -84,10 +84,10 @@ fn values_of_all_types_are_walked() {
         field(1, 9),
         vec![0x2C],
         inner.repeat(2),
-        // An id in full, a set of truth values, an empty list without a type, a UUID.
+        // An id in full, a set of bytes, an empty list without a type, a UUID.
         field(0, 10),
         number(100),
-        vec![0x21, 1, 2],
+        vec![0x23, 1, 2],
         field(1, 9),
         vec![0],
         field(1, 13),
@@ -177,6 +177,10 @@ fn fields_of_another_type_than_they_must_be_are_refused() {
         .concat(),
     )
     .unwrap();
+    // A list of truth values, of which the decoder takes no bytes: it would find keys and values in them.
+    let hidden = [vec![0x09, 0x0A, 0xFC], number(1 << 30)].concat();
+    let truths = [field(15, 9), vec![0x81], hidden, vec![0]].concat();
+    refused(&truths, "truth values");
     let far = [field(0, 5), number(80_000), number(0), vec![0]].concat();
     refused(&far, "impossible id");
 }
