@@ -168,7 +168,7 @@ async fn silent_after_commit(server: SocketAddr) -> SocketAddr {
                     if read == 0 {
                         return;
                     }
-                    let silent = bytes[..read].windows(6).any(|word| word == b"COMMIT");
+                    let silent = bytes[..read].windows(7).any(|word| word == b"COMMIT\0");
                     if silent {
                         answers.abort();
                     }
