@@ -89,17 +89,10 @@ impl Inner {
         &self,
         parent: Option<&NamespaceIdent>,
     ) -> Result<Vec<NamespaceIdent>> {
-        let above = parent.map(joined).unwrap_or_default();
-        let above: Vec<String> = parent
-            .iter()
-            .flat_map(|_| above.split('.'))
-            .map(str::to_string)
-            .collect();
+        let levels = |name: &str| name.split('.').map(str::to_string).collect::<Vec<_>>();
+        let above = parent.map_or_else(Vec::new, |parent| levels(&joined(parent)));
         let all = self.all_namespaces().await?;
-        let mut there: Vec<Vec<String>> = all
-            .iter()
-            .map(|name| name.split('.').map(str::to_string).collect())
-            .collect();
+        let mut there: Vec<_> = all.iter().map(|name| levels(name)).collect();
         there.retain(|levels| levels.starts_with(&above));
         // A namespace that nothing is in has a property.
         if let Some(parent) = parent
