@@ -137,7 +137,7 @@ bench: $(INTEROP_VENV)/ready ## run berglake and its peers on the same work and 
 
 # The corpora grow beside the build output; `fuzz/corpus` holds what is kept, and `make test` replays it.
 FUZZ         ?= metadata manifest_list manifest deletion_vector position_deletes equality_deletes data_file \
-  name_mapping location
+  name_mapping location page_index
 FUZZ_SECONDS ?= 600
 fuzz: $(CARGO_FUZZ) ## fuzz the decoders of the table format, FUZZ_SECONDS each (FUZZ='manifest data_file')
 	@for target in $(FUZZ); do \

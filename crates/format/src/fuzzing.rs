@@ -21,6 +21,11 @@ use iceberg::spec::{
     UnboundPartitionSpec,
 };
 
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+
 use crate::commit::metadata_file;
 use crate::deletes::DeleteLoader;
 use crate::inspect::MetadataTable;
@@ -273,6 +278,47 @@ pub async fn data_file(bytes: &[u8], rows: u64) -> Result<Vec<u64>> {
         found.extend((0..ids.len()).map(|row| ids.value(row).cast_unsigned()));
     }
     Ok(found)
+}
+
+/// A Parquet file of this many rows, of which some are read by its page index as the query engine does it:
+/// a number for each row.
+pub async fn page_index(bytes: &[u8], rows: u64) -> Result<Vec<u64>> {
+    let storage = stored(FILE, bytes).await?;
+    let location = Location::parse(FILE)?;
+    let size = bytes.len() as u64;
+    let read = tokio::spawn(async move {
+        let (mut input, footer) = ParquetFile::read_footer(&storage, &location, size).await?;
+        let groups = footer.metadata().row_groups();
+        let counts = groups.iter().map(|group| group.num_rows().cast_unsigned());
+        if counts.fold(0, u64::wrapping_add) != rows {
+            return Err(ParquetError::General("other rows than recorded".into()));
+        }
+        let footer = ParquetMetaData::clone(footer.metadata());
+        let reader = ParquetMetaDataReader::new_with_metadata(footer);
+        let mut reader = reader.with_page_index_policy(PageIndexPolicy::Optional);
+        reader.load_page_index(&mut input).await?;
+        let footer = ArrowReaderMetadata::try_new(
+            Arc::new(reader.finish()?),
+            ArrowReaderOptions::new().with_skip_arrow_metadata(true),
+        )?;
+        let rows = usize::try_from(rows).unwrap_or_default();
+        let some = (0..rows).step_by(24).map(|row| row..rows.min(row + 6));
+        let some = RowSelection::from_consecutive_ranges(some, rows);
+        let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(input, footer)
+            .with_row_selection(some)
+            .build()?;
+        let counts = stream.map_ok(|batch| batch.num_rows() as u64);
+        let count = counts.try_fold(0, |sum, rows| async move { Ok(sum + rows) });
+        Ok((0..count.await?).collect())
+    });
+    let named = |error: Error| error.with("path", FILE);
+    match read.await {
+        Ok(Ok(rows)) => Ok(rows),
+        Ok(Err(error)) => Err(named(error.into())),
+        Err(panic) => Err(named(
+            Error::corrupt("the file cannot be decoded").source_error(panic),
+        )),
+    }
 }
 
 /// A name mapping: how many fields it has.

@@ -15,12 +15,11 @@ use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream
 use parquet::arrow::{ProjectionMask, RowNumber, parquet_to_arrow_schema};
 use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 use super::missing::{self, IdentityValues};
-use super::pages::Pages;
-use super::{footer, names, reshape};
+use super::{CheckedParquet, names, reshape};
 use crate::schema::{field_id, to_arrow_type};
 use crate::storage::{Location, Storage};
 use crate::{Error, Result};
@@ -28,14 +27,15 @@ use crate::{Error, Result};
 /// Memory that is reserved for a batch of one column of fixed length, at most, as long as a row of it
 /// is not longer.
 const WIDE: usize = 256 * 1024 * 1024;
+/// Memory for such a batch where its rows cannot be fewer.
+const WIDEST: u64 = 4 * 1024 * 1024 * 1024;
 /// The reader's own name for row numbers; no column of a table can meet it, they are found by id.
 const ROW_NUMBER: &str = "_pos";
 
 /// A Parquet file whose footer was read.
 pub(crate) struct ParquetFile {
     path: String,
-    size: u64,
-    input: ParquetObjectReader,
+    input: CheckedParquet<ParquetObjectReader>,
     footer: ArrowReaderMetadata,
     /// The row groups that are read, in file order; all where none are named.
     groups: Option<Vec<usize>>,
@@ -90,6 +90,52 @@ pub fn check_form(file: &DataFile) -> Result<()> {
     Err(Error::unsupported(refused).with("path", file.file_path()))
 }
 
+/// Whether a file's footer counts as many rows as the manifest. One that does not is that of a damaged
+/// file, or the manifest is damaged: rows, or deletes, would be lost.
+///
+/// # Errors
+/// [`Corrupt`](crate::ErrorKind::Corrupt) with the file's path.
+pub fn check_rows(footer: &ParquetMetaData, file: &DataFile) -> Result<()> {
+    let groups = footer.row_groups();
+    let counts: Vec<i64> = groups.iter().map(|group| group.num_rows()).collect();
+    let found = counts.iter().try_fold(0u64, |sum, rows| {
+        sum.checked_add(u64::try_from(*rows).ok()?)
+    });
+    if found == Some(file.record_count()) {
+        return Ok(());
+    }
+    Err(
+        Error::corrupt("the file has another number of rows than its manifest records")
+            .with("path", file.file_path())
+            .with("recorded", file.record_count())
+            .with("row-groups", format!("{counts:?}")),
+    )
+}
+
+/// Whether a batch of this many rows can be had of each column with values of fixed length. The decoder of
+/// Parquet reserves memory for the whole batch by the length that the footer gives, which may be damaged.
+///
+/// # Errors
+/// [`Unsupported`](crate::ErrorKind::Unsupported), with the column, for what takes more than 4 GiB.
+pub fn check_widths(footer: &ParquetMetaData, batch_rows: usize) -> Result<()> {
+    let columns = footer.file_metadata().schema_descr().columns().iter();
+    for column in columns.filter(|column| is_fixed(column)) {
+        let width = u64::try_from(column.type_length()).unwrap_or(u64::MAX);
+        if width.saturating_mul(batch_rows as u64) > WIDEST {
+            return Err(Error::unsupported(
+                "a column has values of a fixed length that is too great",
+            )
+            .with("column", column.path().string())
+            .with("length", column.type_length()));
+        }
+    }
+    Ok(())
+}
+
+fn is_fixed(column: &ColumnDescPtr) -> bool {
+    column.physical_type() == PhysicalType::FIXED_LEN_BYTE_ARRAY
+}
+
 impl ParquetFile {
     /// Reads the footer.
     pub(crate) async fn open(storage: &Storage, file: &DataFile) -> Result<Self> {
@@ -101,12 +147,11 @@ impl ParquetFile {
             Ok((input, footer)) => {
                 let opened = Self {
                     path,
-                    size,
                     input,
                     footer,
                     groups: None,
                 };
-                opened.check_rows(file.record_count())?;
+                check_rows(opened.footer.metadata(), file)?;
                 Ok(opened)
             }
             // A wrong size in the metadata and a truncated file look alike to the decoder.
@@ -128,71 +173,24 @@ impl ParquetFile {
         storage: &Storage,
         location: &Location,
         size: u64,
-    ) -> Result<(ParquetObjectReader, ArrowReaderMetadata), ParquetError> {
+    ) -> Result<(CheckedParquet<ParquetObjectReader>, ArrowReaderMetadata), ParquetError> {
         let outer = |error: Error| ParquetError::External(Box::new(error));
         let store = storage.store(location.root()).map_err(outer)?;
         let path = location.object_path().map_err(outer)?;
-        let mut input = ParquetObjectReader::new(store, path).with_file_size(size);
+        let input = ParquetObjectReader::new(store, path).with_file_size(size);
+        let mut input = CheckedParquet::new(input, size, None);
         let row_number =
             Field::new(ROW_NUMBER, DataType::Int64, false).with_extension_type(RowNumber);
         // Embedded Arrow schemas are left aside: types follow from Parquet's own, whoever wrote it.
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_virtual_columns(vec![Arc::new(row_number)])?;
-        let footer = Arc::new(footer::load(&mut input, size).await?);
+        let footer = input.load_footer().await?;
         let options = match in_microseconds(footer.file_metadata().schema_descr())? {
             Some(schema) => options.with_schema(schema),
             None => options,
         };
         Ok((input, ArrowReaderMetadata::try_new(footer, options)?))
-    }
-
-    /// A footer that counts other rows than the manifest is one of a damaged file, or the manifest is
-    /// damaged: rows, or deletes, would be lost.
-    fn check_rows(&self, recorded: u64) -> Result<()> {
-        let groups = self.footer.metadata().row_groups();
-        let counts: Vec<i64> = groups.iter().map(|group| group.num_rows()).collect();
-        let found = counts.iter().try_fold(0u64, |sum, rows| {
-            sum.checked_add(u64::try_from(*rows).ok()?)
-        });
-        if found == Some(recorded) {
-            return Ok(());
-        }
-        Err(
-            Error::corrupt("the file has another number of rows than its manifest records")
-                .with("path", &self.path)
-                .with("recorded", recorded)
-                .with("row-groups", format!("{counts:?}")),
-        )
-    }
-
-    /// A store has no word of its own for a range that a file does not have, so a footer that places
-    /// columns outside of the file would look like a store that failed and may be asked again.
-    fn check_places(&self, leaves: &HashSet<usize>) -> Result<()> {
-        for group in self.footer.metadata().row_groups() {
-            let needed = group.columns().iter().enumerate();
-            for (_, column) in needed.filter(|(leaf, _)| leaves.contains(leaf)) {
-                let offset = column
-                    .dictionary_page_offset()
-                    .unwrap_or(column.data_page_offset());
-                let start = u64::try_from(offset).ok();
-                let end = u64::try_from(column.compressed_size())
-                    .ok()
-                    .and_then(|size| start?.checked_add(size));
-                // No page is without a header, and no store takes a range without bytes.
-                if end.is_none_or(|end| end > self.size || Some(end) == start) {
-                    return Err(
-                        Error::corrupt("a column has an impossible place in its file")
-                            .with("path", &self.path)
-                            .with("column", column.column_path().string())
-                            .with("offset", offset)
-                            .with("size", column.compressed_size())
-                            .with("file-size", self.size),
-                    );
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Leaves of the file the row groups that begin in these bytes. Ranges that lie end to end have each
@@ -253,7 +251,6 @@ impl ParquetFile {
                 needed(field, &column.arrow, first, &mut leaves);
             }
         }
-        self.check_places(&leaves)?;
         let Self {
             path,
             input,
@@ -265,11 +262,10 @@ impl ParquetFile {
         let widest = leaves
             .iter()
             .map(|leaf| footer.parquet_schema().column(*leaf))
-            .filter(|column| column.physical_type() == PhysicalType::FIXED_LEN_BYTE_ARRAY)
+            .filter(is_fixed)
             .filter_map(|column| usize::try_from(column.type_length()).ok())
             .max();
         let batch_size = batch_size.min(WIDE / widest.unwrap_or_default().max(1));
-        let input = Pages::new(input, footer.metadata(), &leaves);
         let mask = ProjectionMask::leaves(footer.parquet_schema(), leaves);
         let all = footer.metadata().row_groups();
         let groups = groups.unwrap_or_else(|| (0..all.len()).collect());

@@ -6,16 +6,20 @@
 //! more. A field of another type than it must be is refused, because the decoder does not look at what a
 //! field says it is, and would read on at another place.
 
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
+use std::ops::Range;
+
+use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::FOOTER_SIZE;
-use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, FooterTail, ParquetMetaData, ParquetMetaDataReader,
+};
 
 use super::thrift::{FILE_METADATA, Input, SCHEMA_ELEMENT, Type};
 use crate::{Error, Result};
 
 /// Most footers fit into this, so that one request fetches them.
-const HINT: u64 = 64 * 1024;
+pub(super) const HINT: u64 = 64 * 1024;
 /// Groups of a schema in each other. A list is two of them, a map as well.
 const GREATEST_NESTING: usize = 128;
 /// Of `FileMetaData`, the list of schema elements in the order of a depth-first walk.
@@ -23,16 +27,20 @@ const SCHEMA: i64 = 2;
 /// Of `SchemaElement`, how many of the elements behind it are its own.
 const NUM_CHILDREN: i64 = 5;
 
-/// Reads the footer of a file of this size.
+/// Reads the footer of a file of this size, of which it fetches so many bytes first. All columns that it
+/// speaks of are in the file.
 pub(super) async fn load(
-    input: &mut ParquetObjectReader,
+    input: &mut impl AsyncFileReader,
     size: u64,
+    hint: u64,
 ) -> Result<ParquetMetaData, ParquetError> {
     let short = || ParquetError::EOF("the file is too short for a footer".to_string());
     if size < FOOTER_SIZE as u64 {
         return Err(short());
     }
-    let tail = input.get_bytes(size.saturating_sub(HINT)..size).await?;
+    let tail = input
+        .get_bytes(size.saturating_sub(hint.max(FOOTER_SIZE as u64))..size)
+        .await?;
     let (footer, last) = tail.split_last_chunk::<FOOTER_SIZE>().ok_or_else(short)?;
     let last = FooterTail::try_new(last)?;
     if last.is_encrypted_footer() {
@@ -50,7 +58,37 @@ pub(super) async fn load(
         }
     };
     check(footer).map_err(|error| ParquetError::External(Box::new(error)))?;
-    ParquetMetaDataReader::decode_metadata(footer)
+    let footer = ParquetMetaDataReader::decode_metadata(footer)?;
+    check_places(&footer, size).map_err(|error| ParquetError::External(Box::new(error)))?;
+    Ok(footer)
+}
+
+/// Where a column chunk is in its file, if that can be.
+pub(super) fn place(chunk: &ColumnChunkMetaData) -> Option<Range<u64>> {
+    let first = chunk.dictionary_page_offset();
+    let start = u64::try_from(first.unwrap_or(chunk.data_page_offset())).ok()?;
+    let size = u64::try_from(chunk.compressed_size()).ok()?;
+    Some(start..start.checked_add(size)?)
+}
+
+fn check_places(footer: &ParquetMetaData, size: u64) -> Result<()> {
+    let groups = footer.row_groups().iter();
+    for chunk in groups.flat_map(|group| group.columns()) {
+        if place(chunk).is_none_or(|place| place.end > size) {
+            return Err(
+                Error::corrupt("a column has an impossible place in its file")
+                    .with("column", chunk.column_path().string())
+                    .with(
+                        "dictionary",
+                        format!("{:?}", chunk.dictionary_page_offset()),
+                    )
+                    .with("offset", chunk.data_page_offset())
+                    .with("size", chunk.compressed_size())
+                    .with("file-size", size),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Checks what the decoder would believe.

@@ -1,12 +1,14 @@
 //! Reading a plan into Arrow batches, with all deletes applied and columns mapped by field id.
 
 mod changes;
+mod checked;
 pub(crate) mod constant;
 pub(crate) mod file;
 mod footer;
 mod metadata;
 mod missing;
 pub(crate) mod names;
+mod page_index;
 mod pages;
 mod reshape;
 mod scan;
@@ -31,7 +33,8 @@ pub use changes::{
     CHANGE_ORDINAL_COLUMN, CHANGE_TYPE_COLUMN, COMMIT_SNAPSHOT_ID_COLUMN, ChangeOptions,
     ChangeType, UpdateImages, change_schema, read_changes,
 };
-pub use file::check_form;
+pub use checked::{CheckedParquet, Known};
+pub use file::{check_form, check_rows, check_widths};
 pub use missing::{IdentityValues, identity_values, missing_column};
 pub use names::{name_mapping, with_field_ids};
 pub use reshape::{reshape, reshape_to};

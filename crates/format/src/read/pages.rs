@@ -6,22 +6,18 @@
 //! is fetched. The pages themselves are passed over; only those whose encoding counts values of its own
 //! (the delta encodings of texts) are decompressed for it.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use futures::future::{BoxFuture, FutureExt};
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
 use parquet::basic::{Compression, Encoding, Type as PhysicalType};
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use super::footer::place;
+use super::page_index::PageLocation;
 use super::thrift::{DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, Input, PAGE_HEADER, Type};
 use crate::{Error, Result};
 
@@ -33,69 +29,16 @@ const COUNTING: [i64; 2] = [
     Encoding::DELTA_BYTE_ARRAY as i64,
 ];
 
-/// A file of which column chunks are checked as they are fetched.
-pub(super) struct Pages {
-    input: ParquetObjectReader,
-    chunks: Arc<HashMap<Range<u64>, Vec<ColumnChunkMetaData>>>,
-}
-
-impl Pages {
-    /// The file with the chunks of these leaves, whose places are inside of it.
-    pub(super) fn new(
-        input: ParquetObjectReader,
-        footer: &ParquetMetaData,
-        leaves: &HashSet<usize>,
-    ) -> Self {
-        let mut chunks: HashMap<_, Vec<_>> = HashMap::new();
-        for group in footer.row_groups() {
-            let columns = group.columns().iter().enumerate();
-            for (_, column) in columns.filter(|(leaf, _)| leaves.contains(leaf)) {
-                let (start, length) = column.byte_range();
-                let range = start..start + length;
-                chunks.entry(range).or_default().push(column.clone());
-            }
-        }
-        Self {
-            input,
-            chunks: Arc::new(chunks),
-        }
-    }
-}
-
-impl AsyncFileReader for Pages {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        let fetched = self.get_byte_ranges(vec![range]);
-        fetched
-            .map(|fetched| Ok(fetched?.pop().unwrap_or_default()))
-            .boxed()
-    }
-
-    fn get_byte_ranges(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
-        let chunks = self.chunks.clone();
-        async move {
-            let fetched = self.input.get_byte_ranges(ranges.clone()).await?;
-            for (range, bytes) in ranges.iter().zip(&fetched) {
-                for chunk in chunks.get(range).into_iter().flatten() {
-                    check(chunk, bytes).map_err(|error| {
-                        let error = error.with("column", chunk.column_path().string());
-                        ParquetError::External(Box::new(error))
-                    })?;
-                }
-            }
-            Ok(fetched)
-        }
-        .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        self.input.get_metadata(options)
-    }
+/// Bytes of a column chunk: the whole of it, or some of its pages.
+pub(super) struct Part<'a> {
+    pub(super) chunk: &'a ColumnChunkMetaData,
+    /// The rows of the row group.
+    pub(super) rows: i64,
+    /// Where the bytes are in the file. A page begins there.
+    pub(super) start: u64,
+    pub(super) bytes: &'a Bytes,
+    /// Where the pages of the chunk are, if it was read.
+    pub(super) locations: Option<&'a [PageLocation]>,
 }
 
 /// What the header of a page says. Sizes are in bytes.
@@ -144,10 +87,20 @@ impl Header {
 }
 
 /// Checks what the pages of a chunk claim.
-fn check(chunk: &ColumnChunkMetaData, bytes: &Bytes) -> Result<()> {
+pub(super) fn check(part: &Part<'_>) -> Result<()> {
+    let Part {
+        chunk,
+        rows,
+        start,
+        bytes,
+        ..
+    } = *part;
     let mut input = Input(bytes);
     let (mut values, mut counts) = (0i64, false);
+    let mut pages = Vec::new();
+    let mut end = 0;
     while !input.0.is_empty() {
+        end = bytes.len() - input.0.len();
         let header = match Header::read(&mut input) {
             Ok(header) => header,
             // Nobody looks behind the last page.
@@ -163,21 +116,7 @@ fn check(chunk: &ColumnChunkMetaData, bytes: &Bytes) -> Result<()> {
                 .with("compressed-size", header.compressed));
         }
         if let Some(count) = header.dictionary {
-            let size = match chunk.compression() {
-                Compression::UNCOMPRESSED => header.compressed,
-                _ => header.size,
-            };
-            let each = least_size(chunk);
-            if !count
-                .checked_mul(each)
-                .is_some_and(|least| (0..=size).contains(&least))
-            {
-                return Err(
-                    Error::corrupt("a dictionary has more values than bytes for them")
-                        .with("values", count)
-                        .with("size", size),
-                );
-            }
+            check_dictionary(chunk, &header, count)?;
         }
         if let Some((count, encoding)) = header.data {
             let sum = (count >= 0).then(|| values.checked_add(count)).flatten();
@@ -189,12 +128,80 @@ fn check(chunk: &ColumnChunkMetaData, bytes: &Bytes) -> Result<()> {
                         .with("page", count)
                 })?;
             counts |= COUNTING.contains(&encoding);
+            pages.push((start + end as u64, count));
         }
+        end = bytes.len() - input.0.len();
+    }
+    // A column without lists has a value, or none, in each row.
+    let flat = chunk.column_descr().max_rep_level() == 0;
+    let whole = place(chunk) == Some(start..start + bytes.len() as u64);
+    if flat && whole && values != rows {
+        return Err(Error::corrupt(
+            "the pages of a column have another number of values than there are rows",
+        )
+        .with("values", values)
+        .with("rows", rows));
+    }
+    if let Some(locations) = part.locations {
+        check_locations(part, locations, &pages, flat)?;
     }
     if counts {
-        check_counts(chunk, bytes)?;
+        check_counts(chunk, start, bytes.slice(..end))?;
     }
     Ok(())
+}
+
+fn check_dictionary(chunk: &ColumnChunkMetaData, header: &Header, count: i64) -> Result<()> {
+    let size = match chunk.compression() {
+        Compression::UNCOMPRESSED => header.compressed,
+        _ => header.size,
+    };
+    let least = count.checked_mul(least_size(chunk));
+    if least.is_some_and(|least| (0..=size).contains(&least)) {
+        return Ok(());
+    }
+    Err(
+        Error::corrupt("a dictionary has more values than bytes for them")
+            .with("values", count)
+            .with("size", size),
+    )
+}
+
+/// Holds the pages that are in the bytes against those that the offset index names there. The decoder
+/// takes pages and rows from where the index says that they are.
+fn check_locations(
+    part: &Part<'_>,
+    locations: &[PageLocation],
+    pages: &[(u64, i64)],
+    flat: bool,
+) -> Result<()> {
+    let wrong = |offset: u64| {
+        Error::corrupt("the offset index of a column says something else than its pages")
+            .with("offset", offset)
+    };
+    let end = part.start + part.bytes.len() as u64;
+    let mut pages = pages.iter().copied().peekable();
+    let named = locations.iter().enumerate();
+    for (at, location) in named.filter(|(_, own)| (part.start..end).contains(&own.offset)) {
+        // A page without values may be left out.
+        while pages
+            .next_if(|(offset, values)| *offset != location.offset && *values == 0)
+            .is_some()
+        {}
+        let behind = locations
+            .get(at + 1)
+            .map_or(part.rows, |next| next.first_row);
+        match pages.next() {
+            Some((offset, values))
+                if offset == location.offset
+                    && (!flat || values == behind - location.first_row) => {}
+            _ => return Err(wrong(location.offset)),
+        }
+    }
+    match pages.find(|(_, values)| *values > 0) {
+        Some((offset, _)) => Err(wrong(offset)),
+        None => Ok(()),
+    }
 }
 
 /// The bytes that a value of a dictionary has at least.
@@ -209,14 +216,19 @@ fn least_size(chunk: &ColumnChunkMetaData) -> i64 {
 }
 
 /// Checks pages whose encoding counts its values itself.
-fn check_counts(chunk: &ColumnChunkMetaData, bytes: &Bytes) -> Result<()> {
+fn check_counts(chunk: &ColumnChunkMetaData, start: u64, bytes: Bytes) -> Result<()> {
     let unreadable = |error| Error::corrupt("a page cannot be decompressed").source_error(error);
-    let (start, _) = chunk.byte_range();
-    let part = Arc::new(Part {
-        start,
-        bytes: bytes.clone(),
-    });
-    let mut pages = SerializedPageReader::new(part, chunk, 0, None).map_err(unreadable)?;
+    let offset = i64::try_from(start).map_err(|_| cut())?;
+    let size = i64::try_from(bytes.len()).map_err(|_| cut())?;
+    let these = chunk.clone().into_builder();
+    let these = these
+        .set_dictionary_page_offset(None)
+        .set_data_page_offset(offset)
+        .set_total_compressed_size(size)
+        .build()
+        .map_err(unreadable)?;
+    let bytes = Arc::new(Piece { start, bytes });
+    let mut pages = SerializedPageReader::new(bytes, &these, 0, None).map_err(unreadable)?;
     while let Some(page) = pages.get_next_page().map_err(unreadable)? {
         let levels = match &page {
             Page::DictionaryPage { .. } => continue,
@@ -346,18 +358,18 @@ fn cut() -> Error {
 }
 
 /// Some bytes of a file, at their place in it.
-struct Part {
+struct Piece {
     start: u64,
     bytes: Bytes,
 }
 
-impl Length for Part {
+impl Length for Piece {
     fn len(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
 }
 
-impl ChunkReader for Part {
+impl ChunkReader for Piece {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {

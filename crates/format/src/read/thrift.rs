@@ -6,7 +6,8 @@ mod structs;
 use crate::{Error, Result};
 
 pub(super) use structs::{
-    DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, FILE_METADATA, PAGE_HEADER, SCHEMA_ELEMENT,
+    COLUMN_INDEX, DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, FILE_METADATA, OFFSET_INDEX,
+    PAGE_HEADER, PAGE_LOCATION, SCHEMA_ELEMENT,
 };
 
 /// Structs and lists in each other. Parquet's own have less than ten.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use berglake_format::read::{CheckedParquet, check_widths};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -16,7 +17,7 @@ use parquet::arrow::async_reader::{
     AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::{BATCH_BYTES, BATCH_ROWS, Context};
 use crate::error::{IngestError, Result};
@@ -24,12 +25,12 @@ use crate::files::{FileStore, SourceFile};
 
 /// The wanted columns of a Parquet file.
 pub(super) struct RowGroups {
-    file: Ranges,
+    file: CheckedParquet<Ranges>,
     metadata: ArrowReaderMetadata,
     columns: ProjectionMask,
     /// The row group that is read when the one before it is at its end.
     next: usize,
-    current: Option<ParquetRecordBatchStream<Ranges>>,
+    current: Option<ParquetRecordBatchStream<CheckedParquet<Ranges>>>,
 }
 
 impl fmt::Debug for RowGroups {
@@ -46,10 +47,11 @@ impl RowGroups {
         context: &Context,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<(Self, SchemaRef)> {
-        let mut file = Ranges {
+        let ranges = Ranges {
             store: context.store.clone(),
             file: context.file.clone(),
         };
+        let mut file = CheckedParquet::new(ranges, context.file.size, None);
         let options = ArrowReaderOptions::new();
         let opened = AssertUnwindSafe(ArrowReaderMetadata::load_async(&mut file, options))
             .catch_unwind()
@@ -57,6 +59,7 @@ impl RowGroups {
         let metadata = opened
             .map_err(|_| context.corrupt("its footer cannot be decoded"))?
             .map_err(|error| failed(context, error))?;
+        check_widths(metadata.metadata(), BATCH_ROWS).map_err(|error| context.corrupt(error))?;
         let schema = metadata.schema().clone();
         let roots = schema.fields().iter().enumerate();
         let roots = roots
@@ -172,12 +175,6 @@ struct Ranges {
 impl AsyncFileReader for Ranges {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
         async move {
-            if range.end > self.file.size || range.start > range.end {
-                return Err(ParquetError::EOF(format!(
-                    "bytes {} to {} of a file of {}",
-                    range.start, range.end, self.file.size
-                )));
-            }
             let read = self.store.read_raw(&self.file, range).await;
             read.map_err(|error| ParquetError::External(Box::new(error)))
         }
@@ -189,11 +186,8 @@ impl AsyncFileReader for Ranges {
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
         async move {
-            let size = self.file.size;
-            let metadata = ParquetMetaDataReader::new()
-                .load_and_finish(self, size)
-                .await?;
-            Ok(Arc::new(metadata))
+            let mut checked = CheckedParquet::new(self.clone(), self.file.size, None);
+            checked.load_footer().await
         }
         .boxed()
     }

@@ -2,6 +2,7 @@ use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
 
 use super::*;
@@ -13,12 +14,14 @@ const CODECS: [Compression; 3] = [
     Compression::LZ4_RAW,
 ];
 
+const ROWS: i64 = 300;
+
 /// A chunk of a file, and its bytes.
 type Chunk = (ColumnChunkMetaData, Bytes);
 
-/// The chunks of a file with texts, numbers and lists, some of them NULL.
-fn chunks(properties: WriterPropertiesBuilder) -> Vec<Chunk> {
-    let rows = 300;
+/// A file with texts, numbers and lists, some of them NULL.
+fn file(properties: WriterPropertiesBuilder) -> Bytes {
+    let rows = ROWS;
     let texts = (0..rows).map(|row| (row % 7 != 3).then(|| format!("text {row}")));
     let numbers = (0..rows).map(|row| (row % 5 != 3).then_some(row));
     let lists = (0..rows).map(|row| (row % 3 != 1).then(|| vec![Some(row), None]));
@@ -49,7 +52,12 @@ fn chunks(properties: WriterPropertiesBuilder) -> Vec<Chunk> {
         ArrowWriter::try_new(&mut file, batch.schema(), Some(properties.build())).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    let file = Bytes::from(file);
+    Bytes::from(file)
+}
+
+/// The chunks of such a file.
+fn chunks(properties: WriterPropertiesBuilder) -> Vec<Chunk> {
+    let file = file(properties);
     let footer = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).unwrap();
     let columns = footer.metadata().row_group(0).columns();
     columns
@@ -64,11 +72,28 @@ fn chunks(properties: WriterPropertiesBuilder) -> Vec<Chunk> {
         .collect()
 }
 
-/// Checks these bytes as the whole of a chunk.
+/// Checks these bytes as some pages of a chunk, or as the whole of it.
+fn check(chunk: &ColumnChunkMetaData, bytes: &Bytes) -> Result<()> {
+    at(chunk, place(chunk).unwrap().start, bytes, None)
+}
+
+fn at(
+    chunk: &ColumnChunkMetaData,
+    start: u64,
+    bytes: &Bytes,
+    locations: Option<&[PageLocation]>,
+) -> Result<()> {
+    super::check(&Part {
+        chunk,
+        rows: ROWS,
+        start,
+        bytes,
+        locations,
+    })
+}
+
 fn checked(chunk: &ColumnChunkMetaData, bytes: &[u8]) -> Result<()> {
-    let size = i64::try_from(bytes.len()).unwrap();
-    let chunk = chunk.clone().into_builder().set_total_compressed_size(size);
-    check(&chunk.build().unwrap(), &Bytes::copy_from_slice(bytes))
+    check(chunk, &Bytes::copy_from_slice(bytes))
 }
 
 fn accepted(chunk: &ColumnChunkMetaData, bytes: &[u8]) {
@@ -263,4 +288,61 @@ fn encodings_that_count_more_values_than_their_page_are_refused() {
         &page(5, 3, 4, Encoding::DELTA_BYTE_ARRAY, &[9; 3]),
         "cut short",
     );
+}
+
+#[test]
+fn a_column_with_other_values_than_rows_is_refused() {
+    let chunk = chunk_of("own");
+    let page = |values| page(5, 9, values, Encoding::PLAIN, &[0; 9]);
+    let whole = |pages: Vec<u8>| {
+        let size = i64::try_from(pages.len()).unwrap();
+        let chunk = chunk.clone().into_builder().set_total_compressed_size(size);
+        checked(&chunk.build().unwrap(), &pages)
+    };
+    whole([page(150), page(150)].concat()).unwrap();
+    let error = whole([page(150), page(149)].concat()).unwrap_err();
+    assert!(
+        error.message().contains("another number of values"),
+        "{error}"
+    );
+}
+
+#[test]
+fn pages_that_are_not_where_the_offset_index_has_them_are_refused() {
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+    let footer = ArrowReaderMetadata::load(&file(WriterProperties::builder()), options).unwrap();
+    let indexes = &footer.metadata().offset_index().unwrap()[0];
+    let chunks = chunks(WriterProperties::builder());
+    for ((chunk, bytes), index) in chunks.into_iter().zip(indexes) {
+        let start = place(&chunk).unwrap().start;
+        let flat = chunk.column_descr().max_rep_level() == 0;
+        let right: Vec<_> = index
+            .page_locations()
+            .iter()
+            .map(|page| PageLocation {
+                offset: page.offset.cast_unsigned(),
+                first_row: page.first_row_index,
+            })
+            .collect();
+        let third_size = index.page_locations()[2].compressed_page_size as usize;
+        let whole = |locations: &[PageLocation]| at(&chunk, start, &bytes, Some(locations));
+        let third = |locations: &[PageLocation]| {
+            let begin = (right[2].offset - start) as usize;
+            let page = bytes.slice(begin..begin + third_size);
+            at(&chunk, right[2].offset, &page, Some(locations))
+        };
+        whole(&right).unwrap();
+        third(&right).unwrap();
+        let mut elsewhere = right.clone();
+        elsewhere[2].offset += 1;
+        assert!(whole(&elsewhere).is_err() && third(&elsewhere).is_err());
+        let mut fewer = right.clone();
+        fewer.remove(2);
+        assert!(whole(&fewer).is_err() && third(&fewer).is_err());
+        // Only what has one value in each row can be counted.
+        let mut others = right.clone();
+        others[3].first_row += 1;
+        assert_eq!(whole(&others).is_err(), flat);
+        assert_eq!(third(&others).is_err(), flat);
+    }
 }

@@ -247,3 +247,16 @@ pub(in crate::read) const DATA_PAGE_V2: Fields = Fields(&[
     (7, Flag),
     (8, Struct(&STATISTICS)),
 ]);
+
+/// Lists of truth values, and the column's minimums and maximums, are walked by whoever counts them.
+pub(in crate::read) const COLUMN_INDEX: Fields = Fields(&[
+    (4, Number),
+    (5, List(&Number)),
+    (6, List(&Number)),
+    (7, List(&Number)),
+]);
+
+/// The locations of pages are walked by whoever wants them.
+pub(in crate::read) const OFFSET_INDEX: Fields = Fields(&[(2, List(&Number))]);
+
+pub(in crate::read) const PAGE_LOCATION: Fields = Fields(&[(1, Number), (2, Number), (3, Number)]);

@@ -7,7 +7,7 @@
 //! | bytes | what is claimed of damage that goes unnoticed |
 //! |---|---|
 //! | deletion vector, gzipped metadata | nothing else is read; they have a checksum |
-//! | data file | as many rows are read; pages have no checksum |
+//! | data file, page index | as many rows are read; pages have no checksum |
 //! | position deletes, equality deletes | no more rows are deleted than the file has rows |
 //! | manifest list, manifest | as many entries are read; of a file that is cut between two blocks the first ones |
 //! | plain metadata, name mapping, location | nothing, they are text |
@@ -40,10 +40,11 @@ enum Target {
     DataFile,
     NameMapping,
     Location,
+    PageIndex,
 }
 
 impl Target {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Metadata,
         Self::ManifestList,
         Self::Manifest,
@@ -53,6 +54,7 @@ impl Target {
         Self::DataFile,
         Self::NameMapping,
         Self::Location,
+        Self::PageIndex,
     ];
 
     fn name(self) -> &'static str {
@@ -66,6 +68,7 @@ impl Target {
             Self::DataFile => "data_file",
             Self::NameMapping => "name_mapping",
             Self::Location => "location",
+            Self::PageIndex => "page_index",
         }
     }
 
@@ -80,7 +83,7 @@ impl Target {
             Self::Metadata if good.starts_with(&[0x1F, 0x8B]) => Claim::Same,
             Self::Metadata | Self::NameMapping | Self::Location => Claim::Nothing,
             Self::ManifestList | Self::Manifest => Claim::AsManyOrFirst,
-            Self::DataFile => Claim::AsMany,
+            Self::DataFile | Self::PageIndex => Claim::AsMany,
             Self::PositionDeletes => Claim::NoMoreThanRows,
             Self::EqualityDeletes => Claim::AllButRows,
         }
@@ -132,6 +135,7 @@ impl Decoder {
             Target::DataFile => fuzzing::data_file(bytes, rows).await,
             Target::NameMapping => fuzzing::mapping(bytes).await,
             Target::Location => fuzzing::location(bytes).await,
+            Target::PageIndex => fuzzing::page_index(bytes, rows).await,
         }
     }
 
@@ -211,7 +215,10 @@ fn decoders(target: Target, bytes: &[u8]) -> Vec<Decoder> {
         Target::ManifestList | Target::Manifest => [FormatVersion::V1, v2, FormatVersion::V3]
             .map(|version| decoder(version, 0))
             .to_vec(),
-        Target::PositionDeletes | Target::EqualityDeletes | Target::DataFile => {
+        Target::PositionDeletes
+        | Target::EqualityDeletes
+        | Target::DataFile
+        | Target::PageIndex => {
             let rows = blocking(fuzzing::claimed_rows(bytes)).unwrap_or_default();
             vec![decoder(v2, rows)]
         }
@@ -326,6 +333,11 @@ fn name_mappings() {
 #[test]
 fn locations() {
     replay(Target::Location);
+}
+
+#[test]
+fn page_indexes() {
+    replay(Target::PageIndex);
 }
 
 /// Every corpus is that of a target here, and every target has one.

@@ -395,6 +395,34 @@ fn foreign() -> Vec<File> {
     found
 }
 
+/// Parquet files whose column chunks have several pages.
+fn pages() -> Vec<File> {
+    let all = batch(120);
+    let in_pages = || {
+        WriterProperties::builder()
+            .set_max_row_group_row_count(Some(60))
+            .set_data_page_row_count_limit(10)
+            .set_write_batch_size(10)
+    };
+    let second = || in_pages().set_writer_version(WriterVersion::PARQUET_2_0);
+    let keys = all.project(&[0, 1]).unwrap();
+    let nested = all.project(&[0, 12, 13, 14]).unwrap();
+    let file = |name: &str, batch: &RecordBatch, properties: WriterProperties| {
+        (
+            Target::PageIndex,
+            name.to_string(),
+            parquet(batch, properties),
+        )
+    };
+    vec![
+        file("all", &all, in_pages().build()),
+        file("keys", &keys, in_pages().build()),
+        file("keys-2", &keys, second().build()),
+        file("nested", &nested, in_pages().build()),
+        file("nested-2", &nested, second().build()),
+    ]
+}
+
 fn texts() -> Vec<File> {
     let mut found = Vec::new();
     for (number, text) in [
@@ -448,6 +476,7 @@ async fn all() -> Vec<File> {
     }
     files.extend(version_1().await);
     files.extend(foreign());
+    files.extend(pages());
     files.extend(texts());
     files
 }

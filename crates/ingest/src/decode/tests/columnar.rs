@@ -288,6 +288,23 @@ async fn broken_files_are_errors_and_never_panics() {
     }
 }
 
+/// The decoder alone would make room for all of them, and the process would end.
+#[tokio::test]
+async fn a_footer_that_claims_billions_of_columns_is_a_broken_file() {
+    // `FileMetaData` whose second field, the schema, is a list of 2^34 structs.
+    let footer = [0x29, 0xFC, 0x80, 0x80, 0x80, 0x80, 0x40, 0, 0, 0];
+    let length = (footer.len() as u32).to_le_bytes();
+    let bytes = [b"PAR1", &footer[..], &length, b"PAR1"].concat();
+    let columns = schema(&[("n", DataType::Int64, true)]);
+    let outcome = try_read(&bytes, ReadOptions::new(Format::Parquet, columns)).await;
+    match outcome.err() {
+        Some(IngestError::Corrupt { reason, .. }) => {
+            assert!(reason.contains("a count is impossible"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn large_batches_are_cut_and_numbered_through() {
     let count = 2 * BATCH_ROWS as i64 + 1;
