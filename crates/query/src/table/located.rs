@@ -1,15 +1,19 @@
 //! The pieces of a file's scan, with the file's name on what fails in them.
+//!
+//! Decoders that meet something impossible in a damaged file may panic. It is the file's fault, and an
+//! error of the one query that reads it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use berglake_format::TableIdent;
+use berglake_format::{Error, TableIdent};
 use datafusion::common::{DataFusionError, Result};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner};
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 
-use crate::error::in_file;
+use crate::error::{in_file, to_datafusion};
 
 /// The file that errors are about.
 #[derive(Debug)]
@@ -23,6 +27,19 @@ impl Place {
     pub(super) fn name(&self, error: DataFusionError) -> DataFusionError {
         in_file(error, &self.path, &self.table)
     }
+}
+
+/// What a piece gave, if it did not panic.
+fn unless_panicked<T>(outcome: std::thread::Result<Result<T>>) -> Result<T> {
+    outcome.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        let error = Error::corrupt("the file cannot be decoded");
+        Err(to_datafusion(match message {
+            Some(message) => error.source_error(message.to_string()),
+            None => error,
+        }))
+    })
 }
 
 /// Says it of all that a planner plans.
@@ -45,7 +62,8 @@ struct Located<T: ?Sized> {
 impl MorselPlanner for Located<dyn MorselPlanner> {
     fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
         let Self { place, inner } = *self;
-        let Some(mut plan) = inner.plan().map_err(|error| place.name(error))? else {
+        let planned = unless_panicked(catch_unwind(AssertUnwindSafe(|| inner.plan())));
+        let Some(mut plan) = planned.map_err(|error| place.name(error))? else {
             return Ok(None);
         };
         let morsels = plan.take_morsels().into_iter().map(|inner| {
@@ -61,7 +79,7 @@ impl MorselPlanner for Located<dyn MorselPlanner> {
             .with_planners(planners.collect());
         if let Some(pending) = plan.take_pending_planner() {
             all.set_pending_planner(async move {
-                match pending.await {
+                match unless_panicked(AssertUnwindSafe(pending).catch_unwind().await) {
                     Ok(planner) => Ok(located(planner, place)),
                     Err(error) => Err(place.name(error)),
                 }
@@ -74,9 +92,10 @@ impl MorselPlanner for Located<dyn MorselPlanner> {
 impl Morsel for Located<dyn Morsel> {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
         let Self { place, inner } = *self;
-        inner
-            .into_stream()
-            .map(move |batch| batch.map_err(|error| place.name(error)))
+        // Nothing of it is looked at again after a panic.
+        AssertUnwindSafe(inner.into_stream())
+            .catch_unwind()
+            .map(move |batch| unless_panicked(batch).map_err(|error| place.name(error)))
             .boxed()
     }
 }

@@ -3,6 +3,7 @@
 mod columns;
 mod filter;
 mod located;
+mod masked;
 mod morsel;
 mod readers;
 mod source;
@@ -10,7 +11,7 @@ mod statistics;
 mod values;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
 use async_trait::async_trait;
@@ -187,6 +188,7 @@ impl IcebergTable {
         let readers = Arc::new(Readers::new(
             storage.clone(),
             state.runtime_env().cache_manager.get_file_metadata_cache(),
+            state.config().batch_size(),
         ));
         // Timestamps of 96 bits become nanoseconds otherwise, which reach from 1677 to 2262 alone. What
         // DataFusion makes of nested columns then has no field ids any more, and would be NULL.
@@ -256,6 +258,7 @@ impl IcebergTable {
             task: Arc::new(task.clone()),
             root: location.root().clone(),
             identity,
+            known: Mutex::default(),
         };
         let file = PartitionedFile::from(meta)
             .with_statistics(Arc::new(statistics))

@@ -12,7 +12,7 @@ use berglake_format::plan::{ScanPlan, ScanTask};
 use berglake_format::read::{ReadOptions, check_form, read_task_with};
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::{DataFusionError, Result};
-use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::listing::{FileRange, PartitionedFile};
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
 use datafusion::object_store::ObjectStore;
@@ -24,9 +24,11 @@ use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselize
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use iceberg::spec::Schema;
+use parquet::file::metadata::RowGroupMetaData;
 
 use super::columns::ByFieldId;
 use super::located::{Place, located};
+use super::masked::{self, are_strewn, masked};
 use super::source::{Shared, TaskFile};
 use crate::error::to_datafusion;
 
@@ -39,6 +41,8 @@ pub(super) struct IcebergMorselizer {
     store: Arc<dyn ObjectStore>,
     partition: usize,
     batch_size: usize,
+    /// Row groups are read in the order in which they are in their file.
+    in_file_order: bool,
 }
 
 impl fmt::Debug for IcebergMorselizer {
@@ -58,6 +62,7 @@ impl IcebergMorselizer {
         store: Arc<dyn ObjectStore>,
         partition: usize,
         batch_size: usize,
+        in_file_order: bool,
     ) -> Result<Self> {
         let plain = inner.create_morselizer(Arc::clone(&store), &config, partition)?;
         Ok(Self {
@@ -68,6 +73,7 @@ impl IcebergMorselizer {
             store,
             partition,
             batch_size,
+            in_file_order,
         })
     }
 
@@ -138,6 +144,7 @@ impl IcebergMorselizer {
             shared: Arc::clone(&self.shared),
             file,
             task_file,
+            reads_all: self.in_file_order && self.inner.filter().is_none(),
         }))
     }
 
@@ -207,6 +214,8 @@ struct WithDeletes {
     shared: Arc<Shared>,
     file: PartitionedFile,
     task_file: Arc<TaskFile>,
+    /// All rows of a row group are read, in the order of the file.
+    reads_all: bool,
 }
 
 impl fmt::Debug for WithDeletes {
@@ -222,8 +231,9 @@ impl MorselPlanner for WithDeletes {
         let Self {
             opener,
             shared,
-            file,
+            mut file,
             task_file,
+            reads_all,
         } = *self;
         Ok(Some(MorselPlan::new().with_pending_planner(async move {
             let (footer, deleted) = futures::try_join!(
@@ -254,6 +264,18 @@ impl MorselPlanner for WithDeletes {
                 })
                 .collect::<Result<Vec<_>>>()?;
             let mut access = ParquetAccessPlan::new_all(row_counts.len());
+            if reads_all && are_strewn(deleted.iter(), row_counts.iter().sum()) {
+                // Which row groups are in the range is decided here, so that the mask knows of it.
+                let range = file.range.take();
+                let groups = footer.row_groups().iter().zip(&row_counts);
+                let groups = groups.map(|(group, rows)| (*rows, begins_in(group, range.as_ref())));
+                let masked = masked(deleted.iter(), groups);
+                for (group, _) in masked.read.iter().enumerate().filter(|(_, read)| !**read) {
+                    access.skip(group);
+                }
+                let planner = opener.plan_file(file.with_extension(access))?;
+                return Ok(masked::planner(planner, masked.left));
+            }
             for (group, selection) in selections(&deleted, &row_counts).into_iter().enumerate() {
                 match selection {
                     Some(left) if !left.selects_any() => access.skip(group),
@@ -264,6 +286,20 @@ impl MorselPlanner for WithDeletes {
             opener.plan_file(file.with_extension(access))
         })))
     }
+}
+
+/// Whether a row group belongs to a part of its file: if its first column begins there, as the Parquet
+/// source has it.
+fn begins_in(group: &RowGroupMetaData, range: Option<&FileRange>) -> bool {
+    let Some(range) = range else {
+        return true;
+    };
+    let begin = group.columns().first().map_or(0, |column| {
+        column
+            .dictionary_page_offset()
+            .unwrap_or(column.data_page_offset())
+    });
+    range.contains(begin)
 }
 
 /// A file that one morsel reads, or no morsel.

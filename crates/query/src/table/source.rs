@@ -8,11 +8,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use berglake_format::deletes::DeleteLoader;
 use berglake_format::plan::{ScanPlan, ScanTask};
-use berglake_format::read::IdentityValues;
+use berglake_format::read::{IdentityValues, Known};
 use berglake_format::storage::StoreRoot;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result};
@@ -44,6 +44,21 @@ pub(super) struct TaskFile {
     pub(super) root: StoreRoot,
     /// The values of the identity partitions that it is in.
     pub(super) identity: Arc<IdentityValues>,
+    /// What its readers know of it, as long as there are any.
+    pub(super) known: Mutex<Weak<Known>>,
+}
+
+impl TaskFile {
+    /// What is known of the file. The Parquet source puts another reader in the place of one that has read
+    /// the page index.
+    pub(super) fn known(&self) -> Arc<Known> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.upgrade().unwrap_or_else(|| {
+            let new = Arc::default();
+            *known = Arc::downgrade(&new);
+            new
+        })
+    }
 }
 
 /// What all files of a scan share.
@@ -71,6 +86,8 @@ pub(super) struct IcebergSource {
     inner: Arc<dyn FileSource>,
     shared: Arc<Shared>,
     batch_size: usize,
+    /// The Parquet source was not told of an order, by which it sorts row groups.
+    in_file_order: bool,
 }
 
 impl IcebergSource {
@@ -80,6 +97,7 @@ impl IcebergSource {
             inner,
             shared,
             batch_size: 8_192,
+            in_file_order: true,
         }
     }
 
@@ -88,6 +106,16 @@ impl IcebergSource {
             inner,
             shared: Arc::clone(&self.shared),
             batch_size: self.batch_size,
+            in_file_order: self.in_file_order,
+        })
+    }
+
+    fn in_order(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        Arc::new(Self {
+            inner,
+            shared: Arc::clone(&self.shared),
+            batch_size: self.batch_size,
+            in_file_order: false,
         })
     }
 
@@ -153,6 +181,7 @@ impl FileSource for IcebergSource {
             store,
             partition,
             self.batch_size,
+            self.in_file_order,
         )?))
     }
 
@@ -165,6 +194,7 @@ impl FileSource for IcebergSource {
             inner: self.inner.with_batch_size(batch_size),
             shared: Arc::clone(&self.shared),
             batch_size,
+            in_file_order: self.in_file_order,
         })
     }
 
@@ -248,10 +278,10 @@ impl FileSource for IcebergSource {
     ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
         Ok(match self.inner.try_pushdown_sort(order, equivalences)? {
             SortOrderPushdownResult::Exact { inner } => SortOrderPushdownResult::Exact {
-                inner: self.wrap(inner),
+                inner: self.in_order(inner),
             },
             SortOrderPushdownResult::Inexact { inner } => SortOrderPushdownResult::Inexact {
-                inner: self.wrap(inner),
+                inner: self.in_order(inner),
             },
             SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
         })

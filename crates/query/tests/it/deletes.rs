@@ -509,3 +509,65 @@ async fn each_snapshot_branch_and_partition_has_its_own_count() {
         }
     }
 }
+
+/// Many small runs are left, in row groups of which each may be read in a part of its own.
+#[tokio::test]
+async fn deletes_that_are_strewn_over_row_groups_are_applied_to_each_part() {
+    for version in [2, 3] {
+        let lake = Lake::new().await;
+        lake.run(&format!(
+            "CREATE TABLE t (id BIGINT, s STRING, k INT)
+             TBLPROPERTIES ('format-version' = '{version}')"
+        ))
+        .await;
+        let rows = "SELECT value, concat('v', lpad(CAST(value AS STRING), 5, '0')), value % 7
+                    FROM generate_series(0, 2999)";
+        lake.add_in_groups("t", rows, 500).await;
+        // A tenth of all, the whole of the third group, and the last row.
+        let deleted: Vec<u64> = (0..3_000)
+            .filter(|at| at * 7 % 10 == 3 || (1_000..1_500).contains(at) || *at == 2_999)
+            .collect();
+        lake.delete("t", &[&deleted]).await;
+        let gone: BTreeSet<u64> = deleted.into_iter().collect();
+        let live: Vec<i64> = (0..3_000)
+            .filter(|at| !gone.contains(at))
+            .map(u64::cast_signed)
+            .collect();
+        let texts = |ids: &[i64]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        for smallest_part in [100, 100_000_000] {
+            lake.run(&format!(
+                "SET datafusion.optimizer.repartition_file_min_size = {smallest_part}"
+            ))
+            .await;
+            let what = format!("version {version}, parts of {smallest_part} bytes");
+            let mut found = ids(&lake.rows("SELECT id FROM t").await);
+            found.sort_unstable();
+            assert_eq!(found, live, "{what}");
+            let falling: Vec<i64> = live.iter().rev().copied().collect();
+            let count = live.len();
+            let sum: i64 = live.iter().sum();
+            for (query, expected) in [
+                ("SELECT count(*) FROM t", vec![count.to_string()]),
+                ("SELECT sum(id) FROM t", vec![sum.to_string()]),
+                ("SELECT id FROM t ORDER BY id", texts(&live)),
+                ("SELECT id FROM t ORDER BY id DESC", texts(&falling)),
+                (
+                    "SELECT id FROM t ORDER BY id DESC LIMIT 5",
+                    texts(&falling[..5]),
+                ),
+                ("SELECT id FROM t ORDER BY s LIMIT 700", texts(&live[..700])),
+                (
+                    "SELECT count(DISTINCT s), count(k + 1), min(concat(s, 'x')) FROM t",
+                    vec![format!("{count}|{count}|v00000x")],
+                ),
+            ] {
+                assert_eq!(lake.rows(query).await, expected, "{what}: {query}");
+            }
+            for limit in [1, 449, 450, 451, 3_000] {
+                let found = lake.rows(&format!("SELECT id FROM t LIMIT {limit}")).await;
+                let all = live.iter().copied().collect();
+                assert_some_of(&found, &all, limit.min(count), &what);
+            }
+        }
+    }
+}

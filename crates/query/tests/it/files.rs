@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StructArray};
+use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StructArray, new_null_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use berglake_format::ErrorKind;
 use berglake_format::read::{ReadOptions, read};
+use berglake_format::schema::to_arrow;
 use berglake_format::snapshot::{Append, CommitNotes};
 use berglake_format::storage::Location;
 use berglake_format::write::WrittenFile;
@@ -578,6 +579,32 @@ async fn a_file_that_is_damaged_or_gone_is_named() {
     assert_eq!(failure().await, ErrorKind::Corrupt);
     storage.delete(&location).await.unwrap();
     assert_eq!(failure().await, ErrorKind::NotFound);
+}
+
+/// The decoder would make room for thousands of them.
+#[tokio::test]
+async fn a_fixed_length_that_is_absurd_is_refused() {
+    let lake = Lake::new().await;
+    lake.run("CREATE TABLE t (u UUID)").await;
+    let length = 1 << 20;
+    let schema = to_arrow(lake.table("t").await.schema()).unwrap();
+    let column = schema.field(0).clone();
+    let column = column.with_data_type(DataType::FixedSizeBinary(length));
+    let values = new_null_array(column.data_type(), 1);
+    let schema = Arc::new(Schema::new(vec![column]));
+    let batch = RecordBatch::try_new(schema.clone(), vec![values]).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    lake.add_bytes("t", bytes, 1).await;
+    let error = lake.try_sql("SELECT * FROM t").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let text = error.to_string();
+    assert!(
+        text.contains("too great") && text.contains("1048576"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod create;
+mod damage;
 mod decided;
 mod deep;
 mod deletes;

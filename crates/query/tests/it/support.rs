@@ -134,7 +134,8 @@ impl Lake {
         self.add_written(name, query, rows, properties).await;
     }
 
-    async fn add_written(
+    /// As [`add_in_groups`](Self::add_in_groups), written in this way.
+    pub async fn add_written(
         &self,
         name: &str,
         query: &str,
