@@ -9,6 +9,7 @@ use iceberg::spec::{
     PrimitiveType, Type,
 };
 use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 use super::*;
@@ -267,6 +268,53 @@ async fn parquet(fixture: &mut Fixture, ids: bool, position: Option<i64>) -> Dat
         .file_size_in_bytes(size)
         .build()
         .unwrap()
+}
+
+/// A footer that names one path for each row group names none for the file.
+#[tokio::test]
+async fn paths_that_a_footer_tells_are_those_of_their_rows() {
+    let other = "memory:///t/data/other.parquet";
+    for (paths, of_data, of_other) in [
+        ([DATA, DATA, DATA], vec![3, 5, 9], vec![]),
+        ([DATA, DATA, other], vec![3, 5], vec![9]),
+        ([DATA, other, other], vec![3], vec![5, 9]),
+        ([other, other, other], vec![], vec![3, 5, 9]),
+    ] {
+        for rows_of_group in [1, 2, 3] {
+            let mut fixture = fixture();
+            let schema = Arc::new(Schema::new(vec![
+                Field::new("file_path", DataType::Utf8, false),
+                Field::new("pos", DataType::Int64, false),
+            ]));
+            let columns = vec![
+                Arc::new(StringArray::from(paths.to_vec())) as _,
+                Arc::new(Int64Array::from(vec![3, 5, 9])) as _,
+            ];
+            let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
+            let properties = WriterProperties::builder()
+                .set_max_row_group_row_count(Some(rows_of_group))
+                .set_statistics_truncate_length(None)
+                .build();
+            let mut bytes = Vec::new();
+            let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+            let (path, size) = fixture.put("told.parquet", bytes).await;
+            let file = DataFileBuilder::default()
+                .content(DataContentType::PositionDeletes)
+                .file_path(path)
+                .file_format(DataFileFormat::Parquet)
+                .record_count(3)
+                .file_size_in_bytes(size)
+                .build()
+                .unwrap();
+            for (data_file, deleted) in [(DATA, &of_data), (other, &of_other)] {
+                let found = positions(&fixture, &task(data_file, vec![file.clone()])).await;
+                let what = format!("{paths:?} in groups of {rows_of_group}: {data_file}");
+                assert_eq!(&found.unwrap(), deleted, "{what}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream
 use parquet::arrow::{ProjectionMask, RowNumber, parquet_to_arrow_schema};
 use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 use super::missing::{self, IdentityValues};
@@ -136,6 +137,21 @@ fn is_fixed(column: &ColumnDescPtr) -> bool {
     column.physical_type() == PhysicalType::FIXED_LEN_BYTE_ARRAY
 }
 
+/// The text that all rows of a column chunk have, if its statistics say it.
+fn only_text(chunk: &ColumnChunkMetaData) -> Option<&str> {
+    match chunk.statistics()? {
+        Statistics::ByteArray(bounds)
+            if bounds.null_count_opt() == Some(0)
+                && bounds.min_is_exact()
+                && bounds.max_is_exact()
+                && bounds.min_opt() == bounds.max_opt() =>
+        {
+            bounds.min_opt()?.as_utf8().ok()
+        }
+        _ => None,
+    }
+}
+
 impl ParquetFile {
     /// Reads the footer.
     pub(crate) async fn open(storage: &Storage, file: &DataFile) -> Result<Self> {
@@ -220,6 +236,31 @@ impl ParquetFile {
             .collect()
     }
 
+    /// The text that all rows have in this column, if the footer says it: in each row group the least and
+    /// the greatest value are the same, neither was cut, and no value is NULL.
+    pub(crate) fn only_text(&self, column: &Wanted, fallbacks: &Fallbacks) -> Option<&str> {
+        let fields = self.ids(fallbacks)?.give(&self.own_fields());
+        let (leaf, _) = find(&fields, column.field.id)?;
+        let mut groups = self.footer.metadata().row_groups().iter();
+        let first = only_text(groups.next()?.column(leaf))?;
+        groups
+            .all(|group| only_text(group.column(leaf)) == Some(first))
+            .then_some(first)
+    }
+
+    /// The file's own columns. The schema of the footer may have the row numbers behind them.
+    fn own_fields(&self) -> Fields {
+        let parquet = self.footer.parquet_schema().root_schema();
+        self.footer.schema().fields()[..parquet.get_fields().len()].into()
+    }
+
+    fn ids(&self, fallbacks: &Fallbacks) -> Option<Ids> {
+        match names::has_ids(&self.own_fields()) {
+            true => Some(Ids::InFile),
+            false => fallbacks.names.clone().map(Ids::Mapped),
+        }
+    }
+
     /// Reads the wanted columns of the rows that the selections leave.
     pub(crate) fn rows(
         self,
@@ -228,21 +269,9 @@ impl ParquetFile {
         selections: Option<Vec<Option<RowSelection>>>,
         batch_size: usize,
     ) -> Result<BoxStream<'static, Result<Rows>>> {
-        // The schema of the footer may have the row numbers behind them.
-        let own = self
-            .footer
-            .parquet_schema()
-            .root_schema()
-            .get_fields()
-            .len();
-        let fields: Fields = self.footer.schema().fields()[..own].into();
-        let ids = if names::has_ids(&fields) {
-            Ids::InFile
-        } else if let Some(mapping) = &fallbacks.names {
-            Ids::Mapped(mapping.clone())
-        } else {
-            return Err(names::no_ids().with("path", &self.path));
-        };
+        let no_ids = || names::no_ids().with("path", &self.path);
+        let ids = self.ids(fallbacks).ok_or_else(no_ids)?;
+        let fields = self.own_fields();
         let fields = ids.give(&fields);
 
         let mut leaves = HashSet::new();
