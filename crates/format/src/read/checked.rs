@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
@@ -23,7 +23,8 @@ use crate::{Error, Result};
 
 /// A Parquet file that is checked as it is read.
 ///
-/// What it cannot vouch for is a value that has become another value of its type: pages have no checksums.
+/// What it cannot vouch for is a value that has become another value of its type, bounds and bits of bloom
+/// filters by which pages are left out, and first rows of pages that are left out: there are no checksums.
 ///
 /// # Errors
 /// Its methods give what is damaged as [`ParquetError::External`] around an [`Error`] of the kind
@@ -45,7 +46,10 @@ pub struct Known {
 }
 
 /// Where the pages are of column chunks whose offset index was read, by row group and column.
-type Locations = HashMap<(usize, usize), Vec<PageLocation>>;
+type Locations = HashMap<(usize, usize), Arc<[PageLocation]>>;
+
+/// Column chunks are apart from each other; so many around the same bytes cost more to check than to read.
+const MOST_AROUND: usize = 16;
 
 impl<R: AsyncFileReader> CheckedParquet<R> {
     /// A file of `size` bytes of which nothing is known yet. `hint` is how many bytes to fetch first for a
@@ -102,10 +106,16 @@ impl<R: AsyncFileReader> CheckedParquet<R> {
             self.load_footer().await?;
         }
         let fetched = self.input.get_byte_ranges(ranges.clone()).await?;
-        for (range, bytes) in ranges.iter().zip(&fetched) {
-            self.known.check(range, bytes).map_err(outer)?;
-        }
-        Ok(fetched)
+        let checked = ranges.iter().zip(fetched).map(|(range, bytes)| {
+            if bytes.len() as u64 != range.end - range.start {
+                return Err(Error::corrupt("the file is shorter than it should be")
+                    .with("begin", range.start)
+                    .with("end", range.end)
+                    .with("found", bytes.len()));
+            }
+            self.known.check(range, bytes)
+        });
+        checked.collect::<Result<_>>().map_err(outer)
     }
 }
 
@@ -148,55 +158,71 @@ impl Known {
         self.footer.get_or_init(|| Places::new(footer.clone()))
     }
 
-    fn check(&self, range: &Range<u64>, bytes: &Bytes) -> Result<()> {
+    /// Checks bytes of the file, and gives them as a decoder may have them.
+    fn check(&self, range: &Range<u64>, bytes: Bytes) -> Result<Bytes> {
         let Some(places) = self.footer.get() else {
-            return Ok(());
+            return Ok(bytes);
         };
-        let mut locations = self
-            .locations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for at in places.chunks.around(range) {
+        for (count, at) in places.chunks.around(range).enumerate() {
+            if count == MOST_AROUND {
+                return Err(Error::corrupt("the columns of a file lie in each other")
+                    .with("begin", range.start)
+                    .with("end", range.end));
+            }
             let chunk = places.chunk(at);
-            let group = places.footer.row_group(at.group);
-            let known = locations.get(&(at.group, at.column));
+            let known = self.locations().get(&(at.group, at.column)).cloned();
             pages::check(&pages::Part {
                 chunk,
-                rows: group.num_rows(),
+                rows: places.footer.row_group(at.group).num_rows(),
                 start: range.start,
-                bytes,
-                locations: known.map(Vec::as_slice),
+                bytes: &bytes,
+                locations: known.as_deref(),
             })
             .map_err(|error| named(error, chunk))?;
         }
+        self.check_indexes(places, range, bytes)
+    }
+
+    /// Checks the page indexes that are in these bytes. An offset index that cannot be right is blanked: the
+    /// decoder then goes without page indexes, and reads whole column chunks. Some writers leave places and
+    /// rows out of it, for pages or columns without values.
+    fn check_indexes(&self, places: &Places, range: &Range<u64>, bytes: Bytes) -> Result<Bytes> {
         let mut pages = HashMap::new();
-        for (at, inside) in places.indexes.within(range) {
-            let bytes = &bytes[inside];
-            let chunk = places.chunk(at);
-            let count = match at.kind {
-                Kind::ColumnIndex => {
-                    page_index::check_column_index(bytes).map_err(|error| named(error, chunk))?
-                }
-                _ => {
-                    let rows = places.footer.row_group(at.group).num_rows();
-                    let found = page_index::offset_index(bytes, chunk, rows)
-                        .map_err(|error| named(error, chunk))?;
-                    let count = found.len();
-                    locations.insert((at.group, at.column), found);
-                    count
-                }
-            };
+        let mut blank = Vec::new();
+        let within: Vec<_> = places.indexes.within(range).collect();
+        for (at, inside) in within.iter().filter(|(at, _)| at.kind == Kind::ColumnIndex) {
+            let count = page_index::check_column_index(&bytes[inside.clone()])
+                .map_err(|error| named(error, places.chunk(*at)))?;
+            pages.insert((at.group, at.column), count);
+        }
+        for (at, inside) in within.iter().filter(|(at, _)| at.kind == Kind::OffsetIndex) {
+            let of = (at.group, at.column);
+            let rows = places.footer.row_group(at.group).num_rows();
+            let chunk = places.chunk(*at);
             // One says what is in the pages, the other where they are.
-            let other = *pages.entry((at.group, at.column)).or_insert(count);
-            if other != count {
-                let error =
-                    Error::corrupt("two indexes of a column have different numbers of pages")
-                        .with("pages", count)
-                        .with("others", other);
-                return Err(named(error, chunk));
+            let found = page_index::offset_index(&bytes[inside.clone()], chunk, rows).ok();
+            let found =
+                found.filter(|found| pages.get(&of).is_none_or(|pages| *pages == found.len()));
+            match found {
+                Some(found) => {
+                    self.locations().insert(of, found.into());
+                }
+                None => blank.push(inside.clone()),
             }
         }
-        Ok(())
+        if blank.is_empty() {
+            return Ok(bytes);
+        }
+        let mut usable = Vec::from(bytes);
+        for place in blank {
+            usable[place].fill(0);
+        }
+        Ok(usable.into())
+    }
+
+    fn locations(&self) -> MutexGuard<'_, Locations> {
+        let locations = self.locations.lock();
+        locations.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

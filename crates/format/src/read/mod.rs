@@ -5,6 +5,7 @@ mod checked;
 pub(crate) mod constant;
 pub(crate) mod file;
 mod footer;
+mod levels;
 mod metadata;
 mod missing;
 pub(crate) mod names;

@@ -3,8 +3,10 @@
 //! A page has no checksum that is checked, and the decoder makes room for as many values as a dictionary
 //! or an encoding claims to have, before it looks for them. Memory that cannot be had kills the process,
 //! so what a page claims is held against its bytes and against the footer, for each column chunk as it
-//! is fetched. The pages themselves are passed over; only those whose encoding counts values of its own
-//! (the delta encodings of texts) are decompressed for it.
+//! is fetched. Values are passed over. Only pages whose encoding counts values of its own (the delta
+//! encodings of texts) and those of columns in lists are decompressed for it: rows of the latter begin
+//! where a repetition level is 0, and a reader that skips rows waits without end for levels that are
+//! not there.
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::footer::place;
+use super::levels::rows_begun;
 use super::page_index::PageLocation;
 use super::thrift::{DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, Input, PAGE_HEADER, Type};
 use crate::{Error, Result};
@@ -47,42 +50,75 @@ struct Header {
     size: i64,
     compressed: i64,
     dictionary: Option<i64>,
-    /// The values and their encoding.
-    data: Option<(i64, i64)>,
+    data: Option<Data>,
+}
+
+/// What the header of a data page says.
+#[derive(Debug, Default, Clone, Copy)]
+struct Data {
+    values: i64,
+    encoding: i64,
+    /// Only the second version says it.
+    rows: Option<i64>,
 }
 
 impl Header {
+    /// The decoder goes by the type of the page, and has numbers of 32 bits.
     fn read(input: &mut Input<'_>) -> Result<Self> {
         let mut header = Self::default();
+        let (mut ty_of_page, mut structs) = (None, Vec::new());
         input.fields(0, |input, id, ty| {
             match (id, ty) {
-                (2, Type::Number) => header.size = input.number()?,
-                (3, Type::Number) => header.compressed = input.number()?,
+                (1, Type::Number) => ty_of_page = Some(small(input)?),
+                (2, Type::Number) => header.size = small(input)?,
+                (3, Type::Number) => header.compressed = small(input)?,
                 (5 | 7 | 8, Type::Struct) => {
+                    structs.push(id);
                     let (of, at_encoding) = match id {
                         5 => (&DATA_PAGE, 2),
                         7 => (&DICTIONARY_PAGE, 2),
                         _ => (&DATA_PAGE_V2, 4),
                     };
-                    let (mut values, mut encoding) = (0, 0);
+                    let mut data = Data::default();
+                    let is_second = id == 8;
                     input.fields(1, |input, id, ty| {
                         match (id, ty) {
-                            (1, Type::Number) => values = input.number()?,
-                            (id, Type::Number) if id == at_encoding => encoding = input.number()?,
+                            (1, Type::Number) => data.values = small(input)?,
+                            (3, Type::Number) if is_second => data.rows = Some(small(input)?),
+                            (id, Type::Number) if id == at_encoding => {
+                                data.encoding = small(input)?;
+                            }
                             _ => of.pass(input, id, ty, 2)?,
                         }
                         Ok(())
                     })?;
                     match id {
-                        7 => header.dictionary = Some(values),
-                        _ => header.data = Some((values, encoding)),
+                        7 => header.dictionary = Some(data.values),
+                        _ => header.data = Some(data),
                     }
                 }
                 _ => PAGE_HEADER.pass(input, id, ty, 1)?,
             }
             Ok(())
         })?;
-        Ok(header)
+        match (ty_of_page, &structs[..]) {
+            (Some(0), [5]) | (Some(1), []) | (Some(2), [7]) | (Some(3), [8]) => Ok(header),
+            _ => Err(
+                Error::corrupt("a page is not of the type that its header says")
+                    .with("type", format!("{ty_of_page:?}"))
+                    .with("headers", format!("{structs:?}")),
+            ),
+        }
+    }
+}
+
+fn small(input: &mut Input<'_>) -> Result<i64> {
+    let number = input.number()?;
+    match i32::try_from(number) {
+        Ok(number) => Ok(number.into()),
+        Err(_) => {
+            Err(Error::corrupt("a number of a page header is too great").with("number", number))
+        }
     }
 }
 
@@ -118,7 +154,8 @@ pub(super) fn check(part: &Part<'_>) -> Result<()> {
         if let Some(count) = header.dictionary {
             check_dictionary(chunk, &header, count)?;
         }
-        if let Some((count, encoding)) = header.data {
+        if let Some(data) = header.data {
+            let count = data.values;
             let sum = (count >= 0).then(|| values.checked_add(count)).flatten();
             values = sum
                 .filter(|sum| *sum <= chunk.num_values())
@@ -127,28 +164,54 @@ pub(super) fn check(part: &Part<'_>) -> Result<()> {
                         .with("recorded", chunk.num_values())
                         .with("page", count)
                 })?;
-            counts |= COUNTING.contains(&encoding);
-            pages.push((start + end as u64, count));
+            counts |= COUNTING.contains(&data.encoding);
+            pages.push(DataPage {
+                offset: start + end as u64,
+                values: count,
+                rows: Some(count),
+                rows_in_header: data.rows,
+            });
         }
         end = bytes.len() - input.0.len();
     }
-    // A column without lists has a value, or none, in each row.
-    let flat = chunk.column_descr().max_rep_level() == 0;
+    // A column without lists has a value, or none, in each row. Where there are lists, rows are counted.
+    let has_lists = chunk.column_descr().max_rep_level() > 0;
+    if counts || has_lists {
+        check_contents(chunk, start, bytes.slice(..end), &mut pages)?;
+    }
+    for page in &pages {
+        if let (Some(rows), Some(in_header)) = (page.rows, page.rows_in_header)
+            && rows != in_header
+        {
+            return Err(Error::corrupt("a page has other rows than its header says")
+                .with("rows", rows)
+                .with("recorded", in_header));
+        }
+    }
+    let found = pages
+        .iter()
+        .try_fold(0i64, |sum, page| sum.checked_add(page.rows?));
     let whole = place(chunk) == Some(start..start + bytes.len() as u64);
-    if flat && whole && values != rows {
+    if whole && found.is_some_and(|found| found != rows) {
         return Err(Error::corrupt(
-            "the pages of a column have another number of values than there are rows",
+            "the pages of a column have another number of rows than their row group",
         )
-        .with("values", values)
+        .with("found", found.unwrap_or_default())
         .with("rows", rows));
     }
-    if let Some(locations) = part.locations {
-        check_locations(part, locations, &pages, flat)?;
+    match part.locations {
+        Some(locations) => check_locations(part, locations, &pages),
+        None => Ok(()),
     }
-    if counts {
-        check_counts(chunk, start, bytes.slice(..end))?;
-    }
-    Ok(())
+}
+
+/// A data page of a chunk.
+struct DataPage {
+    offset: u64,
+    values: i64,
+    /// The rows that begin in it; none where they cannot be counted.
+    rows: Option<i64>,
+    rows_in_header: Option<i64>,
 }
 
 fn check_dictionary(chunk: &ColumnChunkMetaData, header: &Header, count: i64) -> Result<()> {
@@ -169,37 +232,33 @@ fn check_dictionary(chunk: &ColumnChunkMetaData, header: &Header, count: i64) ->
 
 /// Holds the pages that are in the bytes against those that the offset index names there. The decoder
 /// takes pages and rows from where the index says that they are.
-fn check_locations(
-    part: &Part<'_>,
-    locations: &[PageLocation],
-    pages: &[(u64, i64)],
-    flat: bool,
-) -> Result<()> {
+fn check_locations(part: &Part<'_>, locations: &[PageLocation], pages: &[DataPage]) -> Result<()> {
     let wrong = |offset: u64| {
         Error::corrupt("the offset index of a column says something else than its pages")
             .with("offset", offset)
     };
     let end = part.start + part.bytes.len() as u64;
-    let mut pages = pages.iter().copied().peekable();
+    let mut pages = pages.iter().peekable();
     let named = locations.iter().enumerate();
     for (at, location) in named.filter(|(_, own)| (part.start..end).contains(&own.offset)) {
         // A page without values may be left out.
         while pages
-            .next_if(|(offset, values)| *offset != location.offset && *values == 0)
+            .next_if(|page| page.offset != location.offset && page.values == 0)
             .is_some()
         {}
         let behind = locations
             .get(at + 1)
             .map_or(part.rows, |next| next.first_row);
         match pages.next() {
-            Some((offset, values))
-                if offset == location.offset
-                    && (!flat || values == behind - location.first_row) => {}
+            Some(page)
+                if page.offset == location.offset
+                    && page.rows.unwrap_or(behind - location.first_row)
+                        == behind - location.first_row => {}
             _ => return Err(wrong(location.offset)),
         }
     }
-    match pages.find(|(_, values)| *values > 0) {
-        Some((offset, _)) => Err(wrong(offset)),
+    match pages.find(|page| page.values > 0) {
+        Some(page) => Err(wrong(page.offset)),
         None => Ok(()),
     }
 }
@@ -215,8 +274,15 @@ fn least_size(chunk: &ColumnChunkMetaData) -> i64 {
     }
 }
 
-/// Checks pages whose encoding counts its values itself.
-fn check_counts(chunk: &ColumnChunkMetaData, start: u64, bytes: Bytes) -> Result<()> {
+/// Checks encodings that count their values themselves, and counts the rows of columns in lists.
+fn check_contents(
+    chunk: &ColumnChunkMetaData,
+    start: u64,
+    bytes: Bytes,
+    known: &mut [DataPage],
+) -> Result<()> {
+    let greatest = chunk.column_descr().max_rep_level();
+    let mut known = known.iter_mut();
     let unreadable = |error| Error::corrupt("a page cannot be decompressed").source_error(error);
     let offset = i64::try_from(start).map_err(|_| cut())?;
     let size = i64::try_from(bytes.len()).map_err(|_| cut())?;
@@ -230,6 +296,7 @@ fn check_counts(chunk: &ColumnChunkMetaData, start: u64, bytes: Bytes) -> Result
     let bytes = Arc::new(Piece { start, bytes });
     let mut pages = SerializedPageReader::new(bytes, &these, 0, None).map_err(unreadable)?;
     while let Some(page) = pages.get_next_page().map_err(unreadable)? {
+        let most = u64::from(page.num_values());
         let levels = match &page {
             Page::DictionaryPage { .. } => continue,
             Page::DataPage {
@@ -240,24 +307,33 @@ fn check_counts(chunk: &ColumnChunkMetaData, start: u64, bytes: Bytes) -> Result
                 ..
             } => {
                 let column = chunk.column_descr();
-                let mut levels = 0;
-                for (encoding, most) in [
-                    (rep_level_encoding, column.max_rep_level()),
-                    (def_level_encoding, column.max_def_level()),
-                ] {
-                    levels += levels_size(buf.get(levels..), *encoding, most, *num_values)?;
+                let size = levels_size(Some(buf), *rep_level_encoding, greatest, *num_values)?;
+                let repetition = buf.get(..size).ok_or_else(cut)?;
+                if let Some(page) = known.next().filter(|_| greatest > 0) {
+                    page.rows = match rep_level_encoding {
+                        Encoding::RLE => Some(rows_begun(&repetition[4..], greatest, most)?),
+                        _ => None,
+                    };
                 }
-                levels
+                let definition = column.max_def_level();
+                let rest = buf.get(size..);
+                size + levels_size(rest, *def_level_encoding, definition, *num_values)?
             }
             Page::DataPageV2 {
+                buf,
                 def_levels_byte_len,
                 rep_levels_byte_len,
                 ..
-            } => u64::from(*def_levels_byte_len).saturating_add(u64::from(*rep_levels_byte_len))
-                as usize,
+            } => {
+                let size = *rep_levels_byte_len as usize;
+                let repetition = buf.get(..size).ok_or_else(cut)?;
+                if let Some(page) = known.next().filter(|_| greatest > 0) {
+                    page.rows = Some(rows_begun(repetition, greatest, most)?);
+                }
+                size.saturating_add(*def_levels_byte_len as usize)
+            }
         };
         let values = page.buffer().get(levels..).ok_or_else(cut)?;
-        let most = u64::from(page.num_values());
         match page.encoding() {
             Encoding::DELTA_LENGTH_BYTE_ARRAY => {
                 Deltas::begin(&mut Input(values), most)?;

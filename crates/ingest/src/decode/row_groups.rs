@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
-use berglake_format::read::{CheckedParquet, check_widths};
+use berglake_format::read::CheckedParquet;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -16,12 +16,16 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::{
     AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
 };
+use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::{BATCH_BYTES, BATCH_ROWS, Context};
 use crate::error::{IngestError, Result};
 use crate::files::{FileStore, SourceFile};
+
+/// Memory that is reserved for a batch of values of fixed length, at most, as long as one is not longer.
+const WIDE: usize = 256 * 1024 * 1024;
 
 /// The wanted columns of a Parquet file.
 pub(super) struct RowGroups {
@@ -59,7 +63,6 @@ impl RowGroups {
         let metadata = opened
             .map_err(|_| context.corrupt("its footer cannot be decoded"))?
             .map_err(|error| failed(context, error))?;
-        check_widths(metadata.metadata(), BATCH_ROWS).map_err(|error| context.corrupt(error))?;
         let schema = metadata.schema().clone();
         let roots = schema.fields().iter().enumerate();
         let roots = roots
@@ -110,16 +113,25 @@ impl RowGroups {
     }
 }
 
-/// How many rows of a row group are decoded at once: about so many as have [`BATCH_BYTES`] together.
+/// How many rows of a row group are decoded at once: about so many as have [`BATCH_BYTES`] together. The
+/// decoder makes room for values of fixed length before it looks for them, whatever length the footer gives.
 fn rows_of_batch(group: &RowGroupMetaData, columns: &ProjectionMask) -> usize {
     let chunks = group.columns().iter().enumerate();
-    let bytes: i128 = chunks
-        .filter(|(leaf, _)| columns.leaf_included(*leaf))
+    let wanted = || {
+        let wanted = chunks.clone();
+        wanted.filter(|(leaf, _)| columns.leaf_included(*leaf))
+    };
+    let bytes: i128 = wanted()
         .map(|(_, chunk)| i128::from(chunk.uncompressed_size()))
         .sum();
+    let widths = wanted()
+        .filter(|(_, chunk)| chunk.column_type() == PhysicalType::FIXED_LEN_BYTE_ARRAY)
+        .filter_map(|(_, chunk)| usize::try_from(chunk.column_descr().type_length()).ok());
+    let most = WIDE / widths.max().unwrap_or_default().max(1);
     let rows = i128::from(group.num_rows()) * BATCH_BYTES as i128 / bytes.max(1);
     usize::try_from(rows)
         .unwrap_or(BATCH_ROWS)
+        .min(most)
         .clamp(1, BATCH_ROWS)
 }
 

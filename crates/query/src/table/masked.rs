@@ -4,7 +4,8 @@
 //! there are rows deleted, and Parquet's reader makes a mask of it after it has been copied some times over.
 //! If all rows of a file are read anyway, in their order, a mask that is laid over them afterwards does less.
 //! Whatever may leave rows out beneath the mask, or give them in another order, would move it: a filter, by
-//! which row groups and pages are pruned, and an order that row groups are sorted by. Then there is none.
+//! which row groups and pages are pruned, and an order that row groups are sorted by. Then there is none; nor
+//! where the Parquet source computes something, which may fail for rows that are deleted.
 
 use std::fmt;
 use std::sync::Arc;

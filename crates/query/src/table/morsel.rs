@@ -17,6 +17,7 @@ use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
 use datafusion::object_store::ObjectStore;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion_datasource::file::FileSource;
@@ -144,8 +145,15 @@ impl IcebergMorselizer {
             shared: Arc::clone(&self.shared),
             file,
             task_file,
-            reads_all: self.in_file_order && self.inner.filter().is_none(),
+            reads_all: self.in_file_order && self.inner.filter().is_none() && self.gives_columns(),
         }))
+    }
+
+    /// The Parquet source computes nothing: an expression over a row that is deleted may fail.
+    fn gives_columns(&self) -> bool {
+        self.inner
+            .projection()
+            .is_none_or(|all| all.iter().all(|one| one.expr.is::<Column>()))
     }
 
     /// Reads a file through the format crate's reader: slower, and right for every kind of delete.

@@ -138,6 +138,12 @@ impl Reader {
         };
         check_rows(&footer, &self.task_file.task.file)
             .and_then(|()| check_widths(&footer, self.batch_rows))
+            .map_err(
+                |error| match error.context().iter().any(|(key, _)| *key == "path") {
+                    true => error,
+                    false => error.with("path", self.task_file.task.file.file_path()),
+                },
+            )
             .map_err(|error| ParquetError::External(Box::new(error)))?;
         Ok(footer)
     }

@@ -62,7 +62,10 @@ fn damages(whole: &[u8], count: usize) -> Vec<(String, Vec<u8>)> {
     for step in 0..count {
         let start = [0, behind_pages][step % 2];
         let at = start + dice.roll(whole.len() - start);
-        let mask = 1 + dice.roll(255);
+        let mask = match step % 3 {
+            0 => 1 + dice.roll(255),
+            _ => 1 << dice.roll(8),
+        };
         let mut damaged = whole.to_vec();
         damaged[at] ^= mask as u8;
         found.push((format!("byte {at} xor {mask:#04x}"), damaged));
@@ -84,6 +87,8 @@ async fn damaged_files_are_errors_or_have_their_rows(lake: &Lake, count: usize, 
     // All pages, some pages, and values looked for in bloom filters.
     let queries = [
         ("SELECT * FROM t", Some(left)),
+        ("SELECT id FROM t", Some(left)),
+        ("SELECT l FROM t", Some(left)),
         (
             "SELECT id, s, l FROM t WHERE id >= 130 AND id < 260 AND d > 1.5",
             None,
