@@ -20,7 +20,6 @@ use iceberg::spec::{
     StructType, Summary, TableMetadata, TableMetadataBuilder, Transform, Type,
     UnboundPartitionSpec,
 };
-
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;

@@ -102,9 +102,8 @@ impl<R: AsyncFileReader> CheckedParquet<R> {
                 ));
             }
         }
-        if self.known.footer.get().is_none() {
-            self.load_footer().await?;
-        }
+        let footer = self.get_metadata(None).await?;
+        let places = self.known.places(&footer);
         let fetched = self.input.get_byte_ranges(ranges.clone()).await?;
         let checked = ranges.iter().zip(fetched).map(|(range, bytes)| {
             if bytes.len() as u64 != range.end - range.start {
@@ -113,7 +112,7 @@ impl<R: AsyncFileReader> CheckedParquet<R> {
                     .with("end", range.end)
                     .with("found", bytes.len()));
             }
-            self.known.check(range, bytes)
+            self.known.check(places, range, bytes)
         });
         checked.collect::<Result<_>>().map_err(outer)
     }
@@ -159,10 +158,7 @@ impl Known {
     }
 
     /// Checks bytes of the file, and gives them as a decoder may have them.
-    fn check(&self, range: &Range<u64>, bytes: Bytes) -> Result<Bytes> {
-        let Some(places) = self.footer.get() else {
-            return Ok(bytes);
-        };
+    fn check(&self, places: &Places, range: &Range<u64>, bytes: Bytes) -> Result<Bytes> {
         for (count, at) in places.chunks.around(range).enumerate() {
             if count == MOST_AROUND {
                 return Err(Error::corrupt("the columns of a file lie in each other")

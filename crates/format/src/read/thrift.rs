@@ -2,6 +2,8 @@
 //! Nothing is kept of what is read, so whatever a file claims costs no memory.
 
 mod structs;
+#[cfg(test)]
+pub(super) mod written;
 
 use crate::{Error, Result};
 

@@ -101,21 +101,24 @@ impl IcebergSource {
         }
     }
 
-    fn wrap(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
-        Arc::new(Self {
+    /// The same around another Parquet source.
+    fn around(&self, inner: Arc<dyn FileSource>) -> Self {
+        Self {
             inner,
             shared: Arc::clone(&self.shared),
             batch_size: self.batch_size,
             in_file_order: self.in_file_order,
-        })
+        }
     }
 
-    fn in_order(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+    fn wrap(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        Arc::new(self.around(inner))
+    }
+
+    fn wrap_in_order(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
         Arc::new(Self {
-            inner,
-            shared: Arc::clone(&self.shared),
-            batch_size: self.batch_size,
             in_file_order: false,
+            ..self.around(inner)
         })
     }
 
@@ -191,10 +194,8 @@ impl FileSource for IcebergSource {
 
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
         Arc::new(Self {
-            inner: self.inner.with_batch_size(batch_size),
-            shared: Arc::clone(&self.shared),
             batch_size,
-            in_file_order: self.in_file_order,
+            ..self.around(self.inner.with_batch_size(batch_size))
         })
     }
 
@@ -278,10 +279,10 @@ impl FileSource for IcebergSource {
     ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
         Ok(match self.inner.try_pushdown_sort(order, equivalences)? {
             SortOrderPushdownResult::Exact { inner } => SortOrderPushdownResult::Exact {
-                inner: self.in_order(inner),
+                inner: self.wrap_in_order(inner),
             },
             SortOrderPushdownResult::Inexact { inner } => SortOrderPushdownResult::Inexact {
-                inner: self.in_order(inner),
+                inner: self.wrap_in_order(inner),
             },
             SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
         })

@@ -3,6 +3,7 @@ use parquet::arrow::ArrowWriter;
 
 use super::*;
 use crate::ErrorKind;
+use crate::read::thrift::written::number;
 
 /// The footer of a file with columns of all kinds.
 fn footer() -> Vec<u8> {
@@ -39,17 +40,6 @@ fn a_footer_is_good_and_no_beginning_of_it_is() {
     for length in 0..footer.len() {
         assert!(check(&footer[..length]).is_err(), "{length}");
     }
-}
-
-/// A number of variable length.
-fn number(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value > 0x7F {
-        bytes.push((value & 0x7F) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
 }
 
 /// The head of a field of a struct.

@@ -8,6 +8,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::*;
 use crate::ErrorKind;
+use crate::read::thrift::written::{number, signed};
 
 /// A column chunk of five pages of 20 rows, its column index and its offset index.
 fn indexed() -> (ColumnChunkMetaData, Vec<u8>, Vec<u8>) {
@@ -31,20 +32,6 @@ fn indexed() -> (ColumnChunkMetaData, Vec<u8>, Vec<u8>) {
     let columns = part(chunk.column_index_offset(), chunk.column_index_length());
     let offsets = part(chunk.offset_index_offset(), chunk.offset_index_length());
     (chunk, columns, offsets)
-}
-
-fn number(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value > 0x7F {
-        bytes.push((value & 0x7F) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
-
-fn signed(value: i64) -> Vec<u8> {
-    number(((value << 1) ^ (value >> 63)).cast_unsigned())
 }
 
 /// An offset index of pages with these offsets, sizes and first rows.

@@ -7,6 +7,7 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, Write
 
 use super::*;
 use crate::ErrorKind;
+use crate::read::thrift::written::{number, signed};
 
 const CODECS: [Compression; 3] = [
     Compression::UNCOMPRESSED,
@@ -149,21 +150,6 @@ fn is_between(bytes: &Bytes, length: usize) -> bool {
             .unwrap();
     }
     bytes.len() - input.0.len() == length
-}
-
-/// A number of variable length.
-fn number(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value > 0x7F {
-        bytes.push((value & 0x7F) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
-
-fn signed(value: i64) -> Vec<u8> {
-    number(((value << 1) ^ (value >> 63)).cast_unsigned())
 }
 
 /// The header of a page of this kind: 5 for data, 7 for a dictionary.
